@@ -1,0 +1,4 @@
+//! Pure values: ids, money, time, UTM tags, the click token. No I/O, no clock of its own.
+
+pub mod ids;
+pub mod time;

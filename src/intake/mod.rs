@@ -1,0 +1,3 @@
+//! Webhooks: verify, keep raw, interpret later.
+
+pub mod fact;

@@ -1,0 +1,17 @@
+//! utmost: short links whose clicks are recorded before the visitor is sent on, joined with shops'
+//! webhooks into revenue, cost and ROI per post.
+//!
+//! ```text
+//! scheduler --POST /api/v1/links--> links ------------------.
+//! visitor   --GET /{slug}--> redirect --click--> event log   |  (302 only after the log has it)
+//! shop      --POST /hooks/{source}--> intake --raw body--> event log   (200 only after the log has it)
+//!                                     worker: read, derive, match, attribute, commit
+//!                                        |-> journeys (visitor -> touches, expire)
+//!                                        '-> ledger   (rollups, conversions, touches, credits)
+//! marketer  --GET /api/v1/reports/attribution--> reports <-- ledger, costs
+//! ```
+//!
+//! Modules in reading order: `domain` and `attribution` are pure; the others do the work.
+
+pub mod domain;
+pub mod intake;
