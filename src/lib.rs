@@ -15,3 +15,4 @@
 
 pub mod domain;
 pub mod intake;
+pub mod ledger;

@@ -1,0 +1,163 @@
+//! The ledger: what grows with posts, days and orders, and stays. SQLite or PostgreSQL, one SQL text.
+//!
+//! All SQL uses `$1` placeholders and the words both stores know; sums are cast to BIGINT, since
+//! PostgreSQL would widen them. Reads come from a pool, writes go through [`Ledger::begin`].
+
+mod migrations;
+pub mod sql;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, Transaction};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the ledger failed: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("the ledger has schema version {found}, this program knows {known}: use a newer utmost")]
+    Newer { found: i64, known: i64 },
+    #[error("ledger row is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Which store is behind the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Sqlite,
+    Postgres,
+}
+
+/// How hard SQLite makes a commit durable (PostgreSQL has its own setting, on the server).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Survives loss of power.
+    Full,
+    /// Survives the death of the process; a loss of power may take the last commits.
+    Normal,
+}
+
+impl Synchronous {
+    pub fn pragma(self) -> &'static str {
+        match self {
+            Self::Full => "PRAGMA synchronous = FULL",
+            Self::Normal => "PRAGMA synchronous = NORMAL",
+        }
+    }
+}
+
+pub type Tx = Transaction<'static, Any>;
+
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// For reading outside a transaction.
+    pub read: AnyPool,
+    /// One connection on SQLite, which has one writer anyway: waiting here beats SQLITE_BUSY.
+    write: AnyPool,
+    pub store: Store,
+}
+
+impl Ledger {
+    /// Opens (and creates or migrates) the embedded ledger.
+    pub async fn open_sqlite(path: &Path, synchronous: Synchronous) -> Result<Self, LedgerError> {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let options = AnyConnectOptions::from_str(&url)?;
+        let pool = |max: u32| {
+            AnyPoolOptions::new()
+                .max_connections(max)
+                .acquire_timeout(Duration::from_secs(30))
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        for pragma in [
+                            "PRAGMA busy_timeout = 10000",
+                            "PRAGMA journal_mode = WAL",
+                            synchronous.pragma(),
+                            "PRAGMA cache_size = -65536",
+                            "PRAGMA temp_store = MEMORY",
+                        ] {
+                            sqlx::query(pragma).execute(&mut *connection).await?;
+                        }
+                        Ok(())
+                    })
+                })
+                .connect_with(options.clone())
+        };
+        let write = pool(1).await?;
+        let ledger = Self { read: pool(4).await?, write, store: Store::Sqlite };
+        migrations::migrate(&ledger).await?;
+        Ok(ledger)
+    }
+
+    /// Opens (and migrates) a ledger on PostgreSQL, `postgres://user:password@host/database`.
+    pub async fn open_postgres(url: &str) -> Result<Self, LedgerError> {
+        sqlx::any::install_default_drivers();
+        let pool = AnyPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_with(AnyConnectOptions::from_str(url)?)
+            .await?;
+        let ledger = Self { read: pool.clone(), write: pool, store: Store::Postgres };
+        migrations::migrate(&ledger).await?;
+        Ok(ledger)
+    }
+
+    /// Begins a transaction that may write. Dropped without commit, it rolls back.
+    pub async fn begin(&self) -> Result<Tx, LedgerError> {
+        Ok(match self.store {
+            Store::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await?,
+            Store::Postgres => self.write.begin().await?,
+        })
+    }
+
+    /// ` FOR UPDATE` where the store has row locks; on SQLite the transaction is the lock.
+    pub fn for_update(&self) -> &'static str {
+        match self.store {
+            Store::Sqlite => "",
+            Store::Postgres => " FOR UPDATE",
+        }
+    }
+
+    /// Closes all connections; on SQLite this also empties the write-ahead log.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    #[tokio::test]
+    async fn opens_twice_and_reads_back_every_type() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        for round in 0..2i64 {
+            let ledger = Ledger::open_sqlite(&path, Synchronous::Full).await.unwrap();
+            let mut tx = ledger.begin().await.unwrap();
+            sqlx::query("INSERT INTO deliveries (id, workspace, source, received_ms, topic, headers, body, result) VALUES ($1, 'w', 's', $2, $3, '[]', $4, 'accepted')")
+                .bind(round.to_string())
+                .bind(round)
+                .bind(None::<String>)
+                .bind(vec![0u8, 255])
+                .execute(&mut *tx)
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+            let row = sqlx::query("SELECT received_ms, topic, body, CAST(SUM(received_ms) AS BIGINT) AS total FROM deliveries WHERE id = $1 GROUP BY received_ms, topic, body")
+                .bind(round.to_string())
+                .fetch_one(&ledger.read)
+                .await
+                .unwrap();
+            assert_eq!(row.get::<i64, _>("received_ms"), round);
+            assert_eq!(row.get::<Option<String>, _>("topic"), None);
+            assert_eq!(row.get::<Vec<u8>, _>("body"), vec![0, 255]);
+            assert_eq!(row.get::<i64, _>("total"), round);
+            ledger.close().await;
+        }
+    }
+}
