@@ -13,6 +13,7 @@
 //!
 //! Modules in reading order: `domain` and `attribution` are pure; the others do the work.
 
+pub mod attribution;
 pub mod config;
 pub mod domain;
 pub mod intake;

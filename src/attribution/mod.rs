@@ -1,0 +1,3 @@
+//! Who gets the credit: pure, no I/O. Order state, journeys, models, money.
+
+pub mod order;
