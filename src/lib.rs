@@ -18,3 +18,4 @@ pub mod config;
 pub mod domain;
 pub mod intake;
 pub mod ledger;
+pub mod worker;

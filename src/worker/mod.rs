@@ -1,0 +1,3 @@
+//! The worker: read, derive, match, attribute, commit.
+
+pub mod classify;
