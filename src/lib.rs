@@ -18,4 +18,5 @@ pub mod config;
 pub mod domain;
 pub mod intake;
 pub mod ledger;
+pub mod links;
 pub mod worker;
