@@ -4,6 +4,7 @@
 //! PostgreSQL would widen them. Reads come from a pool, writes go through [`Ledger::begin`].
 
 mod migrations;
+pub mod rollups;
 pub mod sql;
 
 use std::path::Path;

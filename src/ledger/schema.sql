@@ -195,6 +195,7 @@ CREATE TABLE order_tokens (
   link       BIGINT NOT NULL,
   visitor    TEXT,
   at_ms      BIGINT NOT NULL,         -- the click's time, from its id
+  ordered_ms BIGINT NOT NULL,         -- the order's time: the first customer to claim a visitor keeps it
   PRIMARY KEY (source, order_id, click)
 );
 CREATE INDEX order_tokens_by_visitor ON order_tokens (workspace, visitor);
@@ -204,7 +205,7 @@ CREATE TABLE conversions (
   workspace      TEXT NOT NULL,
   source         TEXT NOT NULL,
   order_id       TEXT NOT NULL,
-  due            BIGINT NOT NULL,     -- 1: to be evaluated (anew)
+  due            BIGINT NOT NULL,     -- above 0: to be evaluated (anew); each reason adds 1
   evaluated_ms   BIGINT,              -- NULL: never yet
   received_ms    BIGINT NOT NULL,
   event          TEXT,                -- purchase, lead, ...
@@ -232,11 +233,13 @@ CREATE TABLE conversions (
   renews         TEXT,
   UNIQUE (source, order_id)
 );
-CREATE INDEX conversions_due ON conversions (id) WHERE due = 1;
+CREATE INDEX conversions_due ON conversions (id) WHERE due > 0;
 CREATE INDEX conversions_by_day ON conversions (workspace, order_day);
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
 CREATE INDEX conversions_by_customer ON conversions (workspace, customer);
+
+-- Status NULL: not (yet) an order: a refund whose order is unknown, another name of an order, or evidence.
 
 -- Whose journeys a conversion reads: a click that comes later marks it due by this.
 CREATE TABLE conversion_visitors (
@@ -259,6 +262,7 @@ CREATE TABLE touches (
   channel    TEXT,                    -- of a rival touch
   country    TEXT,
   device     TEXT,
+  counted    BIGINT NOT NULL,         -- 0: known, but not in the window or a duplicate; has no credits
   PRIMARY KEY (conversion, n)
 );
 

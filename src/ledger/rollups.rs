@@ -1,0 +1,162 @@
+//! Rollups of clicks and the worker's positions.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Ledger, LedgerError, Tx, sql};
+use crate::domain::ids::LinkId;
+use crate::worker::rollup::{Counts, Key, Rollups};
+
+const ROWS_PER_STATEMENT: usize = 250;
+
+/// The position that a worker has committed; empty before the first batch.
+pub async fn position(ledger: &Ledger, stream: &str, partition: u16) -> Result<String, LedgerError> {
+    let row = sqlx::query("SELECT position FROM positions WHERE stream = $1 AND partition = $2")
+        .bind(stream)
+        .bind(i64::from(partition))
+        .fetch_optional(&ledger.read)
+        .await?;
+    row.map_or(Ok(String::new()), |row| Ok(row.try_get(0)?))
+}
+
+/// Moves a position from `from` to `to`. False: another worker has moved it, so nothing of this
+/// transaction may be committed.
+pub async fn move_position(
+    tx: &mut Tx,
+    stream: &str,
+    partition: u16,
+    from: &str,
+    to: &str,
+) -> Result<bool, LedgerError> {
+    let statement = match from {
+        "" => {
+            "INSERT INTO positions (stream, partition, position) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+        }
+        _ => "UPDATE positions SET position = $3 WHERE stream = $1 AND partition = $2 AND position = $4",
+    };
+    let mut query = sqlx::query(statement).bind(stream).bind(i64::from(partition)).bind(to);
+    if !from.is_empty() {
+        query = query.bind(from);
+    }
+    Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Adds a batch's counts to all rollups.
+pub async fn add(tx: &mut Tx, rollups: &Rollups) -> Result<(), LedgerError> {
+    let by_day: Vec<_> = rollups.by_day.iter().collect();
+    for chunk in by_day.chunks(ROWS_PER_STATEMENT) {
+        let text = format!(
+            "INSERT INTO clicks_by_day (workspace, day, link, revision, human, duplicate, bot, preview, prefetch, uniques)
+             VALUES {} ON CONFLICT (workspace, day, link, revision) DO UPDATE SET
+               human = clicks_by_day.human + excluded.human,
+               duplicate = clicks_by_day.duplicate + excluded.duplicate,
+               bot = clicks_by_day.bot + excluded.bot,
+               preview = clicks_by_day.preview + excluded.preview,
+               prefetch = clicks_by_day.prefetch + excluded.prefetch,
+               uniques = clicks_by_day.uniques + excluded.uniques",
+            sql::values(chunk.len(), 10)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for ((workspace, day, link, revision, ()), counts) in chunk {
+            query = query
+                .bind(workspace.as_str())
+                .bind(i64::from(*day))
+                .bind(link.as_i64())
+                .bind(*revision)
+                .bind(counts.human)
+                .bind(counts.duplicate)
+                .bind(counts.bot)
+                .bind(counts.preview)
+                .bind(counts.prefetch)
+                .bind(counts.uniques);
+        }
+        query.execute(&mut **tx).await?;
+    }
+    let country = |code: &[u8; 2]| match code {
+        [0, 0] => String::new(),
+        code => String::from_utf8_lossy(code).into_owned(),
+    };
+    add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Text(country(c))).await?;
+    add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Text(d.as_str().into())).await?;
+    add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Text(r.clone())).await?;
+    add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |hour| Number(i64::from(*hour))).await
+}
+
+use Dimension::{Number, Text};
+
+enum Dimension {
+    Text(String),
+    Number(i64),
+}
+
+async fn add_dimension<D>(
+    tx: &mut Tx,
+    table: &str,
+    column: &str,
+    rollup: &std::collections::BTreeMap<Key<D>, Counts>,
+    value: impl Fn(&D) -> Dimension,
+) -> Result<(), LedgerError> {
+    let day = if table == "clicks_by_hour" { "month" } else { "day" };
+    let rows: Vec<_> = rollup.iter().collect();
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let text = format!(
+            "INSERT INTO {table} (workspace, {day}, link, revision, {column}, human, uniques, bots, recorded)
+             VALUES {} ON CONFLICT (workspace, {day}, link, revision, {column}) DO UPDATE SET
+               human = {table}.human + excluded.human,
+               uniques = {table}.uniques + excluded.uniques,
+               bots = {table}.bots + excluded.bots,
+               recorded = {table}.recorded + excluded.recorded",
+            sql::values(chunk.len(), 9)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for ((workspace, day, link, revision, dimension), counts) in chunk {
+            query = query.bind(workspace.as_str()).bind(i64::from(*day)).bind(link.as_i64()).bind(*revision);
+            query = match value(dimension) {
+                Text(text) => query.bind(text),
+                Number(number) => query.bind(number),
+            };
+            query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
+        }
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// A link's workspace and, oldest first, its revisions with the time from which each holds.
+pub struct LinkHistory {
+    pub workspace: String,
+    pub revisions: Vec<(i64, i64)>,
+}
+
+impl LinkHistory {
+    /// The revision that held at a time; the first one before its own time.
+    pub fn revision_at(&self, at_ms: i64) -> i64 {
+        let held = self.revisions.iter().rev().find(|(from_ms, _)| *from_ms <= at_ms);
+        held.or(self.revisions.first()).map_or(1, |(_, revision)| *revision)
+    }
+}
+
+/// The histories of links; unknown ones are missing.
+pub async fn link_histories(
+    ledger: &Ledger,
+    links: &[LinkId],
+) -> Result<std::collections::HashMap<LinkId, LinkHistory>, LedgerError> {
+    let mut histories = std::collections::HashMap::new();
+    for chunk in links.chunks(ROWS_PER_STATEMENT) {
+        let text = format!(
+            "SELECT link, workspace, from_ms, revision FROM link_revisions WHERE link IN ({}) ORDER BY link, revision",
+            sql::list_from(1, chunk.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for link in chunk {
+            query = query.bind(link.as_i64());
+        }
+        for row in query.fetch_all(&ledger.read).await? {
+            let link = LinkId::from_i64(row.try_get(0)?).map_err(|e| LedgerError::Damaged(e.to_string()))?;
+            let history = histories
+                .entry(link)
+                .or_insert_with(|| LinkHistory { workspace: row.get(1), revisions: Vec::new() });
+            history.revisions.push((row.try_get(2)?, row.try_get(3)?));
+        }
+    }
+    Ok(histories)
+}

@@ -1,0 +1,108 @@
+//! Journeys in a SQLite file of their own beside the ledger.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
+
+use super::{JourneyError, Step, Who};
+use crate::ledger::{Synchronous, sql};
+
+/// Values per statement stay far below SQLite's limit of 32,766.
+const ROWS_PER_STATEMENT: usize = 500;
+
+#[derive(Clone)]
+pub struct EmbeddedJourneys {
+    pool: SqlitePool,
+}
+
+impl EmbeddedJourneys {
+    pub async fn open(path: &Path, synchronous: Synchronous) -> Result<Self, JourneyError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match synchronous {
+                Synchronous::Full => SqliteSynchronous::Full,
+                Synchronous::Normal => SqliteSynchronous::Normal,
+            })
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("cache_size", "-65536");
+        // One connection: the worker is its only user, and SQLite has one writer.
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        sqlx::query(
+            "CREATE TABLE IF NOT EXISTS steps (
+               who   BLOB NOT NULL,    -- 0 or 1 (anonymous), workspace, visitor
+               at_ms INTEGER NOT NULL,
+               step  BLOB NOT NULL,
+               PRIMARY KEY (who, at_ms, step)
+             ) WITHOUT ROWID",
+        )
+        .execute(&pool)
+        .await?;
+        sqlx::query("CREATE INDEX IF NOT EXISTS steps_by_time ON steps (at_ms)").execute(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    pub async fn add(&self, steps: &[(Who, Step)]) -> Result<(), JourneyError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for chunk in steps.chunks(ROWS_PER_STATEMENT) {
+            let text = format!(
+                "INSERT OR IGNORE INTO steps (who, at_ms, step) VALUES {}",
+                sql::values(chunk.len(), 3)
+            );
+            let mut query = sqlx::query(AssertSqlSafe(text)).persistent(chunk.len() == ROWS_PER_STATEMENT);
+            for (who, step) in chunk {
+                query = query.bind(key(who)).bind(step.click.at_ms()).bind(step.to_bytes().to_vec());
+            }
+            query.execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub async fn read(
+        &self,
+        whose: &[Who],
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<Vec<Step>>, JourneyError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut journeys = Vec::with_capacity(whose.len());
+        for who in whose {
+            let rows = sqlx::query(
+                "SELECT step FROM steps WHERE who = $1 AND at_ms BETWEEN $2 AND $3 ORDER BY at_ms",
+            )
+            .bind(key(who))
+            .bind(from_ms)
+            .bind(to_ms)
+            .fetch_all(&mut *connection)
+            .await?;
+            journeys.push(rows.iter().filter_map(|row| Step::from_bytes(row.get(0))).collect());
+        }
+        Ok(journeys)
+    }
+
+    pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
+        sqlx::query("DELETE FROM steps WHERE who = $1").bind(key(who)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub async fn expire(&self, anonymous_before_ms: i64, before_ms: i64) -> Result<(), JourneyError> {
+        sqlx::query("DELETE FROM steps WHERE at_ms < $1 OR (at_ms < $2 AND substr(who, 1, 1) = x'01')")
+            .bind(before_ms)
+            .bind(anonymous_before_ms)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+fn key(who: &Who) -> Vec<u8> {
+    let mut key = vec![u8::from(who.anonymous)];
+    key.extend_from_slice(who.workspace.as_bytes());
+    key.push(0);
+    key.extend_from_slice(who.visitor.as_bytes());
+    key
+}

@@ -1,0 +1,226 @@
+//! Counting clicks: pure. What a batch adds to the rollups, given what was counted before it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::tz::TimeZone;
+
+use super::classify::{Class, Device};
+use super::journeys::{Step, Who};
+use crate::domain::ids::{ClickId, LinkId};
+use crate::domain::time;
+
+/// A click with everything derived but whether it is a duplicate.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    pub click: ClickId,
+    pub workspace: String,
+    pub link: LinkId,
+    pub revision: i64,
+    /// Human until the journey says duplicate.
+    pub class: Class,
+    /// Set for humans.
+    pub who: Option<Who>,
+    pub device: Device,
+    /// ISO 3166 alpha-2; zeros where unknown.
+    pub country: [u8; 2],
+    pub referrer: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub human: i64,
+    pub duplicate: i64,
+    pub bot: i64,
+    pub preview: i64,
+    pub prefetch: i64,
+    pub uniques: i64,
+}
+
+impl Counts {
+    fn add(&mut self, class: Class, unique: bool) {
+        *match class {
+            Class::Human => &mut self.human,
+            Class::Duplicate => &mut self.duplicate,
+            Class::Bot => &mut self.bot,
+            Class::Preview => &mut self.preview,
+            Class::Prefetch => &mut self.prefetch,
+        } += 1;
+        self.uniques += i64::from(unique);
+    }
+
+    /// All machines: bots, previews and prefetches.
+    pub fn bots(&self) -> i64 {
+        self.bot + self.preview + self.prefetch
+    }
+
+    pub fn recorded(&self) -> i64 {
+        self.human + self.duplicate + self.bots()
+    }
+}
+
+/// Workspace, day (or first day of the month), link, revision, and the value of one more dimension.
+pub type Key<D> = (String, i32, LinkId, i64, D);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rollups {
+    pub by_day: BTreeMap<Key<()>, Counts>,
+    pub by_country: BTreeMap<Key<[u8; 2]>, Counts>,
+    pub by_device: BTreeMap<Key<Device>, Counts>,
+    pub by_referrer: BTreeMap<Key<String>, Counts>,
+    /// The day is the first of the month, the dimension the hour of the week.
+    pub by_hour: BTreeMap<Key<i32>, Counts>,
+}
+
+/// Counts a batch. `before` holds, for everybody in the batch who may have clicked before, the steps
+/// already counted (none of this batch's own) of at least the batch's local days.
+///
+/// A click is a duplicate if its visitor has another on the same link in the same span of the clock;
+/// of a span's clicks exactly one counts, so the numbers do not depend on the order of arrival. The
+/// first human click of a visitor on a link in a local day is a unique one; days start at multiples of
+/// 15 minutes and spans divide them, so no span lies in two days.
+pub fn count(
+    batch: &[Derived],
+    before: &HashMap<Who, Vec<Step>>,
+    zones: &HashMap<String, TimeZone>,
+    duplicate_ms: i64,
+) -> Rollups {
+    let mut spans: HashSet<(&Who, LinkId, i64)> = HashSet::new();
+    let mut days: HashSet<(&Who, LinkId, i32)> = HashSet::new();
+    for (who, steps) in before {
+        let zone = &zones[&who.workspace];
+        for step in steps {
+            let at_ms = step.click.at_ms();
+            spans.insert((who, step.link, at_ms.div_euclid(duplicate_ms)));
+            days.insert((who, step.link, time::local_day(at_ms, zone)));
+        }
+    }
+
+    let mut order: Vec<&Derived> = batch.iter().collect();
+    order.sort_by_key(|derived| derived.click);
+    let mut rollups = Rollups::default();
+    for derived in order {
+        let zone = &zones[&derived.workspace];
+        let at_ms = derived.click.at_ms();
+        let day = time::local_day(at_ms, zone);
+        let mut class = derived.class;
+        let mut unique = false;
+        if let Some(who) = derived.who.as_ref().filter(|_| class == Class::Human) {
+            if spans.insert((who, derived.link, at_ms.div_euclid(duplicate_ms))) {
+                unique = days.insert((who, derived.link, day));
+            } else {
+                class = Class::Duplicate;
+            }
+        }
+        let date = time::day_date(day);
+        let month = time::day_number(date.first_of_month());
+        let at = (&derived.workspace, derived.link, derived.revision);
+        add(&mut rollups.by_day, at, day, (), class, unique);
+        add(&mut rollups.by_country, at, day, derived.country, class, unique);
+        add(&mut rollups.by_device, at, day, derived.device, class, unique);
+        add(&mut rollups.by_referrer, at, day, derived.referrer.clone(), class, unique);
+        add(&mut rollups.by_hour, at, month, time::hour_of_week(at_ms, zone), class, unique);
+    }
+    rollups
+}
+
+fn add<D: Ord>(
+    rollup: &mut BTreeMap<Key<D>, Counts>,
+    (workspace, link, revision): (&String, LinkId, i64),
+    day: i32,
+    dimension: D,
+    class: Class,
+    unique: bool,
+) {
+    rollup.entry((workspace.clone(), day, link, revision, dimension)).or_default().add(class, unique);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::VisitorId;
+    use proptest::prelude::*;
+
+    const START_MS: i64 = 1_795_000_000_000;
+
+    fn derived(visitor: u8, link: i64, at_ms: i64, class: Class) -> Derived {
+        let who =
+            Who { workspace: "w".into(), visitor: VisitorId::from_bytes([visitor; 12]), anonymous: false };
+        Derived {
+            click: ClickId::generate(at_ms),
+            workspace: "w".into(),
+            link: LinkId::from_i64(link).unwrap(),
+            revision: 1,
+            class,
+            who: (class == Class::Human).then_some(who),
+            device: Device::Mobile,
+            country: *b"DE",
+            referrer: "instagram.com".into(),
+        }
+    }
+
+    fn zones() -> HashMap<String, TimeZone> {
+        HashMap::from([("w".to_owned(), TimeZone::get("Asia/Kathmandu").unwrap())])
+    }
+
+    fn step(derived: &Derived) -> (Who, Step) {
+        let step = Step { click: derived.click, link: derived.link, country: *b"DE", device: 0 };
+        (derived.who.clone().unwrap(), step)
+    }
+
+    #[test]
+    fn every_class_is_counted_under_its_name() {
+        let at_ms = START_MS.div_euclid(10_000) * 10_000;
+        let batch = [
+            derived(1, 1, at_ms, Class::Human),
+            derived(1, 1, at_ms + 9_999, Class::Human),
+            derived(1, 1, at_ms + 10_000, Class::Human),
+            derived(2, 1, at_ms, Class::Human),
+            derived(2, 1, at_ms, Class::Bot),
+            derived(2, 1, at_ms, Class::Preview),
+            derived(2, 1, at_ms, Class::Prefetch),
+        ];
+        let rollups = count(&batch, &HashMap::new(), &zones(), 10_000);
+        let counts = rollups.by_day.values().next().unwrap();
+        let expected = Counts { human: 3, duplicate: 1, bot: 1, preview: 1, prefetch: 1, uniques: 2 };
+        assert_eq!((rollups.by_day.len(), *counts, counts.recorded()), (1, expected, 7));
+    }
+
+    proptest! {
+        /// However the clicks are cut into batches and ordered, the sums are the same.
+        #[test]
+        fn batches_do_not_matter(
+            clicks in prop::collection::vec((0u8..3, 0i64..2, 0i64..40_000), 1..30),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            reverse in any::<bool>(),
+        ) {
+            let mut all: Vec<Derived> = clicks
+                .iter()
+                .map(|(visitor, link, offset)| derived(*visitor, *link, START_MS + offset, Class::Human))
+                .collect();
+            let whole = count(&all, &HashMap::new(), &zones(), 10_000);
+            if reverse {
+                all.reverse();
+            }
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(all.len())).collect();
+            ends.push(all.len());
+            ends.sort_unstable();
+            let mut before: HashMap<Who, Vec<Step>> = HashMap::new();
+            let mut sums: BTreeMap<Key<()>, Counts> = BTreeMap::new();
+            let mut from = 0;
+            for end in ends {
+                let batch = &all[from..end];
+                for (key, counts) in count(batch, &before, &zones(), 10_000).by_day {
+                    let sum = sums.entry(key).or_default();
+                    sum.human += counts.human;
+                    sum.duplicate += counts.duplicate;
+                    sum.uniques += counts.uniques;
+                }
+                for (who, step) in batch.iter().map(step) {
+                    before.entry(who).or_default().push(step);
+                }
+                from = end;
+            }
+            prop_assert_eq!(whole.by_day, sums);
+        }
+    }
+}
