@@ -19,4 +19,5 @@ pub mod domain;
 pub mod intake;
 pub mod ledger;
 pub mod links;
+pub mod log;
 pub mod worker;

@@ -44,15 +44,16 @@ impl LinkId {
     pub fn from_bytes(bytes: [u8; 8]) -> Result<Self, InvalidId> {
         Self::from_i64(i64::from_be_bytes(bytes))
     }
+
+    /// The text form, without allocating.
+    pub fn to_text(self) -> [u8; 13] {
+        std::array::from_fn(|i| BASE32[(self.0 >> (60 - 5 * i)) as usize & 31])
+    }
 }
 
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0u8; 13];
-        for (i, c) in text.iter_mut().enumerate() {
-            *c = BASE32[(self.0 >> (60 - 5 * i)) as usize & 31];
-        }
-        f.write_str(std::str::from_utf8(&text).expect("base32 is ASCII"))
+        f.write_str(std::str::from_utf8(&self.to_text()).expect("base32 is ASCII"))
     }
 }
 
@@ -132,11 +133,18 @@ impl VisitorId {
     pub fn as_bytes(&self) -> &[u8; 12] {
         &self.0
     }
+
+    /// The text form, without allocating.
+    pub fn to_text(self) -> [u8; 16] {
+        let mut text = [0; 16];
+        URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).expect("12 bytes are 16 characters");
+        text
+    }
 }
 
 impl fmt::Display for VisitorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+        f.write_str(std::str::from_utf8(&self.to_text()).expect("base64 is ASCII"))
     }
 }
 
