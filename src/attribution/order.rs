@@ -39,7 +39,9 @@ pub fn fold(mut facts: Vec<StoredFact>) -> Option<OrderState> {
     let mut single: BTreeMap<String, DatedRefund> = BTreeMap::new();
     let mut first_shown: BTreeMap<String, i64> = BTreeMap::new();
     let mut listed: Vec<Refund> = Vec::new();
+    let mut explained: BTreeMap<String, i64> = BTreeMap::new();
     let mut cumulative: Option<DatedRefund> = None;
+    let mut more_keys = Keys::default();
 
     for fact in facts {
         match fact.says {
@@ -54,7 +56,9 @@ pub fn fold(mut facts: Vec<StoredFact>) -> Option<OrderState> {
                     None => newer,
                 });
             }
+            Says::Keys(keys) => more_keys = joined(keys, more_keys),
             Says::Refund(refund) => {
+                explained.insert(refund.id.clone(), refund.explains_minor.unwrap_or(refund.amount_minor));
                 let occurred_ms = refund.occurred_ms.unwrap_or(fact.version_ms);
                 single.insert(refund.id.clone(), dated(refund, occurred_ms));
             }
@@ -79,18 +83,22 @@ pub fn fold(mut facts: Vec<StoredFact>) -> Option<OrderState> {
     for refund in listed {
         let shown_ms = first_shown[&refund.id];
         let occurred_ms = refund.occurred_ms.unwrap_or(shown_ms);
+        explained.entry(refund.id.clone()).or_insert(refund.amount_minor);
         single.entry(refund.id.clone()).or_insert_with(|| dated(refund, occurred_ms));
     }
     let mut refunds: Vec<DatedRefund> =
         single.into_values().filter(|refund| refund.amount_minor != 0).collect();
     if let Some(total) = cumulative {
-        let explained: i64 = refunds.iter().map(|refund| refund.amount_minor).sum();
+        let explained: i64 = explained.values().sum();
         if total.amount_minor > explained {
             refunds.push(DatedRefund { amount_minor: total.amount_minor - explained, ..total });
         }
     }
     refunds.sort();
-    order.map(|order| OrderState { order, refunds, cancelled_ms })
+    order.map(|mut order| {
+        order.keys = joined(order.keys, more_keys);
+        OrderState { order, refunds, cancelled_ms }
+    })
 }
 
 fn dated(refund: Refund, occurred_ms: i64) -> DatedRefund {
@@ -269,7 +277,13 @@ mod tests {
     }
 
     fn refund(version: i64, id: &str, amount_minor: i64) -> Refund {
-        Refund { id: id.into(), amount_minor, currency: "EUR".into(), occurred_ms: Some(version) }
+        Refund {
+            id: id.into(),
+            amount_minor,
+            currency: "EUR".into(),
+            explains_minor: None,
+            occurred_ms: Some(version),
+        }
     }
 
     fn fact(version: i64, says: Says) -> StoredFact {
@@ -302,12 +316,23 @@ mod tests {
         // The cumulative total explains only what single refunds do not.
         check(vec![paid(), single(2, "a", 500), total(2, 500)], &[800, 400]);
         check(vec![paid(), total(2, 300), total(3, 500)], &[800, 400]);
+        // A refund that failed in the end takes its part of the total with it; a charge-back has none.
+        let explaining = |v, id: &str, amount, explains_minor| {
+            fact(v, Says::Refund(Refund { explains_minor: Some(explains_minor), ..refund(v, id, amount) }))
+        };
+        let failed = explaining(4, "a", 0, 500);
+        check(vec![paid(), single(2, "a", 500), total(3, 500), failed], &[800]);
+        check(vec![paid(), total(2, 500), explaining(3, "dispute", 500, 0)], &[800, 400, 0]);
         // Cancelled: 0, never below.
         check(vec![paid(), order(4, 1000, OrderStatus::Cancelled)], &[800, 0]);
         check(vec![paid(), single(2, "a", 1000), fact(3, Says::Gone(Gone::Deleted))], &[800, 0]);
         // Restored after it was deleted.
         check(vec![fact(3, Says::Gone(Gone::Deleted)), order(4, 1000, OrderStatus::Paid)], &[800]);
         assert_eq!(fold(vec![single(2, "a", 500)]), None);
+
+        let keys = Keys { references: vec!["pi_1".into()], ..Keys::default() };
+        let state = fold(vec![fact(9, Says::Keys(keys)), paid()]).unwrap();
+        assert_eq!(state.order.keys.references, ["pi_1"]);
     }
 
     proptest! {

@@ -17,7 +17,6 @@ pub struct Fact {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "facts are moved a few times, not stored in bulk")]
 pub enum Says {
     /// The order as a whole. The newest one stands; `keys` add up over all of them.
     Order(Order),
@@ -26,6 +25,8 @@ pub enum Says {
     /// All refunds of the order, complete: what an earlier list held and this one does not was
     /// taken back (WooCommerce, Stripe's cumulative `amount_refunded` as one refund).
     Refunds(Vec<Refund>),
+    /// More keys of the order, without its money: a payment that belongs to an invoice, an e-mail.
+    Keys(Keys),
     /// Money of the order came back by its payment's cumulative total (Stripe `charge.refunded`).
     /// Stands only for what single refunds do not explain, so nothing counts twice.
     RefundedTotal { amount_minor: i64, currency: String, occurred_ms: i64 },
@@ -101,9 +102,14 @@ pub struct Keys {
 pub struct Refund {
     /// The platform's refund id.
     pub id: String,
-    /// Positive, in minor units of `currency`.
+    /// In minor units of `currency`, not negative; 0 takes the refund back.
     pub amount_minor: i64,
+    /// Empty where the delivery does not say: the order's own.
     pub currency: String,
+    /// How much of the payment's cumulative refunded total this refund stands for, where that is not
+    /// its amount: a charge-back is no part of the total, a failed refund still was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explains_minor: Option<i64>,
     /// None where the platform gives no date (WooCommerce): the first version that shows it dates it.
     pub occurred_ms: Option<i64>,
 }
