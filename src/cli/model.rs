@@ -302,6 +302,12 @@ mod tests {
     }
 
     #[test]
+    fn a_hyphen_is_a_file() {
+        let cli = Cli::try_parse_from(["model", "markov", "-"]).unwrap();
+        assert_eq!(cli.model.paths, FilePath::new("-"));
+    }
+
+    #[test]
     fn errors_say_what_to_do() {
         let check = |line: &str, expected: &str| {
             let got = answer(line);
