@@ -21,4 +21,5 @@ pub mod intake;
 pub mod ledger;
 pub mod links;
 pub mod log;
+pub mod telemetry;
 pub mod worker;

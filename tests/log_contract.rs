@@ -52,7 +52,7 @@ fn click(n: u8) -> Click<'static> {
     Click {
         id: ClickId::from_bytes([n; 16]),
         link: LinkId::from_i64(i64::from(n)).unwrap(),
-        visitor: (n % 2 == 0).then(|| VisitorId::from_bytes([n; 12])),
+        visitor: n.is_multiple_of(2).then(|| VisitorId::from_bytes([n; 12])),
         is_new_visitor: n.is_multiple_of(3),
         request: [Request::Get, Request::Head, Request::Prefetch][usize::from(n % 3)],
         address: (n > 1).then(|| ClientNetwork::of([n, n, n, n].into())),

@@ -1,6 +1,7 @@
 //! The configuration: layered, then checked whole, so that every mistake shows at once.
 //! Only this module reads the environment.
 
+pub mod data_dir;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -129,21 +130,71 @@ impl Config {
     }
 }
 
-fn check(read: &mut Reader) -> Config {
-    let shares = read.numbers("attribution.position_shares");
-    let position_shares = match shares.as_slice() {
-        [f, m, l] if [f, m, l].iter().all(|s| (0.0..=1.0).contains(*s)) && (f + m + l - 1.0).abs() < 1e-9 => {
-            [*f, *m, *l]
+impl Attribution {
+    /// These settings with a workspace's own over them: a JSON object of the keys of `[attribution]`,
+    /// under `events.<event>` again for one kind of event. Every mistake is named.
+    pub fn with_overrides(&self, json: &str, event: Option<&str>) -> Result<Self, ConfigError> {
+        let object: toml::Table =
+            serde_json::from_str(json).map_err(|error| ConfigError(vec![format!("settings: {error}")]))?;
+        let mut own = object;
+        let events = own.remove("events");
+        let mut settings = self.overridden(own)?;
+        for (name, value) in events.iter().filter_map(Value::as_table).flatten() {
+            let Value::Table(table) = value else {
+                return Err(ConfigError(vec![format!("events.{name}: expected a group of keys")]));
+            };
+            let of_event = settings.overridden(table.clone())?;
+            if event == Some(name.as_str()) {
+                settings = of_event;
+            }
         }
-        _ => {
-            read.wrong("attribution.position_shares", "expected three shares that add up to 1");
-            [0.4, 0.2, 0.4]
-        }
-    };
-    let half_life_days = read.number("attribution.half_life_days");
-    if !(half_life_days > 0.0 && half_life_days.is_finite()) {
-        read.wrong("attribution.half_life_days", "expected a number above 0");
+        Ok(settings)
     }
+
+    fn overridden(&self, own: Table) -> Result<Self, ConfigError> {
+        let text = toml::to_string(&Table::from_iter([("attribution".to_owned(), Value::Table(own))]))
+            .map_err(|error| ConfigError(vec![error.to_string()]))?;
+        let mut layered = raw::layer(None, std::iter::empty());
+        layered.table.insert("attribution".to_owned(), Value::Table(self.to_table()));
+        raw::merge_text(&mut layered, "settings", &text);
+        let mut read = Reader { table: layered.table, errors: layered.errors };
+        let attribution = check_attribution(&mut read);
+        match read.errors.is_empty() {
+            true => Ok(attribution),
+            false => Err(ConfigError(read.errors)),
+        }
+    }
+
+    fn to_table(&self) -> Table {
+        let choice = |on: bool, yes: &str, no: &str| Value::from(if on { yes } else { no });
+        Table::from_iter(
+            [
+                ("lookback_days", Value::Integer(i64::from(self.lookback_days))),
+                ("half_life_days", Value::Float(self.half_life_days)),
+                ("position_shares", Value::from(self.position_shares.to_vec())),
+                ("revenue_basis", Value::from(self.revenue_basis.as_str())),
+                ("rival_touches", choice(self.include_rival_touches, "include", "ignore")),
+                ("renewals", choice(self.inherit_renewals, "inherit", "exclude")),
+                ("purchase_cuts_journey", Value::Boolean(self.purchase_cuts_journey)),
+                ("duplicate_seconds", Value::Integer(i64::from(self.duplicate_seconds))),
+                ("journey_retention_days", Value::Integer(i64::from(self.journey_retention_days))),
+                (
+                    "assigned_values",
+                    Value::Table(
+                        self.assigned_values
+                            .iter()
+                            .map(|(event, amount)| (event.clone(), Value::from(amount.as_str())))
+                            .collect(),
+                    ),
+                ),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        )
+    }
+}
+
+fn check(read: &mut Reader) -> Config {
+    let attribution = check_attribution(read);
     let roles = read.strings("roles");
     for role in &roles {
         if !["redirect", "api", "worker"].contains(&role.as_str()) {
@@ -191,17 +242,6 @@ fn check(read: &mut Reader) -> Config {
     if iso_currency::Currency::from_code(&workspace_currency).is_none() {
         read.wrong("workspace.currency", "expected an ISO 4217 code such as EUR");
     }
-    let duplicate_seconds = read.int("attribution.duplicate_seconds", 1, 900) as u32;
-    if duplicate_seconds != 0 && 900 % duplicate_seconds != 0 {
-        // Local days start at multiples of 15 minutes, so no span then straddles two days.
-        read.wrong("attribution.duplicate_seconds", "expected a divisor of 900");
-    }
-    let lookback_days = read.int("attribution.lookback_days", 1, 400) as u32;
-    let journey_retention_days = read.int("attribution.journey_retention_days", 1, 3660) as u32;
-    if journey_retention_days < lookback_days {
-        read.wrong("attribution.journey_retention_days", "must not be shorter than lookback_days");
-    }
-
     Config {
         data_dir: PathBuf::from(read.text("data_dir").unwrap_or_else(|| "./data".into())),
         roles: Roles { redirect: has("redirect"), api: has("api"), worker: has("worker") },
@@ -230,21 +270,7 @@ fn check(read: &mut Reader) -> Config {
         admin_key,
         workspace_timezone,
         workspace_currency,
-        attribution: Attribution {
-            lookback_days,
-            half_life_days,
-            position_shares,
-            revenue_basis: read
-                .one_of("attribution.revenue_basis", &["total", "ex_tax", "ex_tax_shipping"])
-                .to_owned(),
-            include_rival_touches: read.one_of("attribution.rival_touches", &["include", "ignore"])
-                == "include",
-            inherit_renewals: read.one_of("attribution.renewals", &["inherit", "exclude"]) == "inherit",
-            purchase_cuts_journey: read.flag("attribution.purchase_cuts_journey"),
-            duplicate_seconds,
-            journey_retention_days,
-            assigned_values: read.text_table("attribution.assigned_values"),
-        },
+        attribution,
         privacy: Privacy {
             strict: read.one_of("privacy.mode", &["standard", "strict"]) == "strict",
             raw_days: read.int("privacy.raw_days", 1, 3660) as u32,
@@ -252,6 +278,48 @@ fn check(read: &mut Reader) -> Config {
         geoip_database: read.text("geoip.database").map(PathBuf::from),
         log_json: read.one_of("log.format", &["text", "json"]) == "json",
         log_level: read.text("log.level").unwrap_or_else(|| "info".into()),
+    }
+}
+
+fn check_attribution(read: &mut Reader) -> Attribution {
+    let shares = read.numbers("attribution.position_shares");
+    let position_shares = match shares.as_slice() {
+        [f, m, l] if [f, m, l].iter().all(|s| (0.0..=1.0).contains(*s)) && (f + m + l - 1.0).abs() < 1e-9 => {
+            [*f, *m, *l]
+        }
+        _ => {
+            read.wrong("attribution.position_shares", "expected three shares that add up to 1");
+            [0.4, 0.2, 0.4]
+        }
+    };
+    let half_life_days = read.number("attribution.half_life_days");
+    if !(half_life_days > 0.0 && half_life_days.is_finite()) {
+        read.wrong("attribution.half_life_days", "expected a number above 0");
+    }
+    let duplicate_seconds = read.int("attribution.duplicate_seconds", 1, 900) as u32;
+    if duplicate_seconds != 0 && 900 % duplicate_seconds != 0 {
+        // Local days start at multiples of 15 minutes, so no span then straddles two days.
+        read.wrong("attribution.duplicate_seconds", "expected a divisor of 900");
+    }
+    let lookback_days = read.int("attribution.lookback_days", 1, 400) as u32;
+    let journey_retention_days = read.int("attribution.journey_retention_days", 1, 3660) as u32;
+    if journey_retention_days < lookback_days {
+        read.wrong("attribution.journey_retention_days", "must not be shorter than lookback_days");
+    }
+
+    Attribution {
+        lookback_days,
+        half_life_days,
+        position_shares,
+        revenue_basis: read
+            .one_of("attribution.revenue_basis", &["total", "ex_tax", "ex_tax_shipping"])
+            .to_owned(),
+        include_rival_touches: read.one_of("attribution.rival_touches", &["include", "ignore"]) == "include",
+        inherit_renewals: read.one_of("attribution.renewals", &["inherit", "exclude"]) == "inherit",
+        purchase_cuts_journey: read.flag("attribution.purchase_cuts_journey"),
+        duplicate_seconds,
+        journey_retention_days,
+        assigned_values: read.text_table("attribution.assigned_values"),
     }
 }
 
@@ -380,6 +448,17 @@ mod tests {
         assert_eq!(config.attribution.half_life_days, 3.0);
         assert_eq!(config.attribution.assigned_values["sign_up"], "5.00");
         assert_eq!(config.attribution.lookback_days, 100);
+    }
+
+    #[test]
+    fn a_workspace_and_an_event_can_differ() {
+        let base = load("", &[]).unwrap().attribution;
+        let json = r#"{"lookback_days": 30, "events": {"lead": {"lookback_days": 7}}}"#;
+        assert_eq!(base.with_overrides("{}", None).unwrap(), base);
+        assert_eq!(base.with_overrides(json, None).unwrap().lookback_days, 30);
+        assert_eq!(base.with_overrides(json, Some("lead")).unwrap().lookback_days, 7);
+        let ConfigError(errors) = base.with_overrides(r#"{"lookback": 3, "events": {}}"#, None).unwrap_err();
+        assert!(errors[0].starts_with("settings: attribution.lookback is unknown"), "{errors:?}");
     }
 
     #[test]

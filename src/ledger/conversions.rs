@@ -427,7 +427,7 @@ pub struct Evaluation {
     pub credits: Vec<CreditRow>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChangeRow {
     pub kind: &'static str,
     pub refund_id: Option<String>,

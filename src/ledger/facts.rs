@@ -215,3 +215,14 @@ pub async fn latest_t_ms(tx: &mut Tx, workspace: &str) -> Result<Option<i64>, Le
         .await?;
     Ok(row.try_get(0)?)
 }
+
+/// Erases raw bodies and headers received before a time; what they said stays as facts.
+pub async fn erase_raw(tx: &mut Tx, before_ms: i64) -> Result<(), LedgerError> {
+    sqlx::query(
+        "UPDATE deliveries SET body = NULL, headers = '[]' WHERE received_ms < $1 AND body IS NOT NULL",
+    )
+    .bind(before_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

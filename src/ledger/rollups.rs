@@ -1,9 +1,12 @@
 //! Rollups of clicks and the worker's positions.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Ledger, LedgerError, Tx, sql};
-use crate::domain::ids::LinkId;
+use crate::domain::ids::{ClickId, LinkId};
 use crate::worker::rollup::{Counts, Key, Rollups};
 
 const ROWS_PER_STATEMENT: usize = 250;
@@ -92,7 +95,7 @@ async fn add_dimension<D>(
     tx: &mut Tx,
     table: &str,
     column: &str,
-    rollup: &std::collections::BTreeMap<Key<D>, Counts>,
+    rollup: &BTreeMap<Key<D>, Counts>,
     value: impl Fn(&D) -> Dimension,
 ) -> Result<(), LedgerError> {
     let day = if table == "clicks_by_hour" { "month" } else { "day" };
@@ -139,8 +142,8 @@ impl LinkHistory {
 pub async fn link_histories(
     ledger: &Ledger,
     links: &[LinkId],
-) -> Result<std::collections::HashMap<LinkId, LinkHistory>, LedgerError> {
-    let mut histories = std::collections::HashMap::new();
+) -> Result<HashMap<LinkId, LinkHistory>, LedgerError> {
+    let mut histories = HashMap::new();
     for chunk in links.chunks(ROWS_PER_STATEMENT) {
         let text = format!(
             "SELECT link, workspace, from_ms, revision FROM link_revisions WHERE link IN ({}) ORDER BY link, revision",
@@ -159,4 +162,81 @@ pub async fn link_histories(
         }
     }
     Ok(histories)
+}
+
+/// Ids of counted clicks are kept this long: a spool that is replayed later may count a click twice.
+pub const CLICK_IDS_KEPT_MS: i64 = 30 * 24 * 3_600_000;
+
+/// Remembers the ids that a batch counted, and which of them came marked as replayed.
+pub async fn put_click_ids(
+    tx: &mut Tx,
+    partition: u16,
+    position: &str,
+    ids: &[ClickId],
+    replayed: &[ClickId],
+) -> Result<(), LedgerError> {
+    let times = || ids.iter().map(|id| id.at_ms());
+    let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else { return Ok(()) };
+    let bytes = |ids: &[ClickId]| ids.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>();
+    sqlx::query(
+        "INSERT INTO click_ids (partition, position, first_ms, last_ms, ids, replayed)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(i64::from(partition))
+    .bind(position)
+    .bind(first_ms)
+    .bind(last_ms)
+    .bind(bytes(ids))
+    .bind(bytes(replayed))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The ids counted in batches that reach into a span of click times.
+pub async fn counted_ids(
+    ledger: &Ledger,
+    partition: u16,
+    first_ms: i64,
+    last_ms: i64,
+) -> Result<HashSet<ClickId>, LedgerError> {
+    let rows =
+        sqlx::query("SELECT ids FROM click_ids WHERE partition = $1 AND last_ms >= $2 AND first_ms <= $3")
+            .bind(i64::from(partition))
+            .bind(first_ms)
+            .bind(last_ms)
+            .fetch_all(&ledger.read)
+            .await?;
+    ids(&rows)
+}
+
+/// The ids counted from marked entries since a time.
+pub async fn replayed_ids(
+    ledger: &Ledger,
+    partition: u16,
+    since_ms: i64,
+) -> Result<HashSet<ClickId>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT replayed FROM click_ids WHERE partition = $1 AND last_ms >= $2 AND length(replayed) > 0",
+    )
+    .bind(i64::from(partition))
+    .bind(since_ms)
+    .fetch_all(&ledger.read)
+    .await?;
+    ids(&rows)
+}
+
+fn ids(rows: &[AnyRow]) -> Result<HashSet<ClickId>, LedgerError> {
+    let mut found = HashSet::new();
+    for row in rows {
+        let bytes: Vec<u8> = row.try_get(0)?;
+        found.extend(bytes.as_chunks().0.iter().map(|id| ClickId::from_bytes(*id)));
+    }
+    Ok(found)
+}
+
+/// Forgets ids older than they are kept.
+pub async fn drop_click_ids(tx: &mut Tx, before_ms: i64) -> Result<(), LedgerError> {
+    sqlx::query("DELETE FROM click_ids WHERE last_ms < $1").bind(before_ms).execute(&mut **tx).await?;
+    Ok(())
 }

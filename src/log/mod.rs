@@ -165,6 +165,13 @@ impl Log {
         }
     }
 
+    /// Whether a record may come a second time by way of the spool.
+    pub fn can_repeat(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+        }
+    }
+
     /// At most `max` entries after a position, oldest first.
     pub async fn read(
         &self,

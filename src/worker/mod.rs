@@ -1,5 +1,197 @@
 //! The worker: read, derive, match, attribute, commit.
+//!
+//! Per partition of each stream one loop, and one loop that evaluates what is due. A loop reads, calls
+//! what decides, and commits results and position together; when something it needs is away it waits
+//! and goes on from the last commit.
 
 pub mod classify;
+mod clicks;
+mod evaluate;
+pub mod geo;
 pub mod journeys;
+mod landing;
+mod metrics;
 pub mod rollup;
+mod workspaces;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Attribution;
+use crate::domain::keys::KeyRing;
+use crate::domain::time;
+use crate::ledger::{Ledger, LedgerError, facts, rollups};
+use crate::log::{Log, LogError, Position, Stream};
+use clicks::ClickReader;
+use evaluate::{EvaluateError, evaluate_due};
+use journeys::{JourneyError, Journeys};
+pub use metrics::WorkerMetrics;
+use workspaces::Workspaces;
+
+/// Entries per batch of clicks. Never to be lowered: see `ClickReader::next`.
+const BATCH_MAX: usize = 10_000;
+/// Due conversions per pair of transactions.
+const EVALUATED_MAX: i64 = 100;
+/// How long a loop waits for news before it looks again by itself.
+const IDLE: Duration = Duration::from_millis(500);
+/// After a failure: how long until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often committed entries are trimmed and old rows are dropped.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Journey(#[from] JourneyError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("the stored position {0:?} is none of this log")]
+    Position(String),
+    #[error("another worker has moved {stream}:{partition} on")]
+    Overtaken { stream: &'static str, partition: u16 },
+    #[error("a fact cannot be written: {0}")]
+    Fact(String),
+}
+
+/// What all loops share.
+pub struct Worker {
+    pub ledger: Ledger,
+    pub log: Log,
+    pub journeys: Journeys,
+    pub keys: Arc<KeyRing>,
+    /// Defaults; workspaces override them.
+    pub attribution: Attribution,
+    pub countries: geo::Countries,
+    pub raw_days: u32,
+    pub metrics: WorkerMetrics,
+    /// Rung when conversions become due.
+    pub due: Arc<Notify>,
+}
+
+impl Worker {
+    /// Runs until `stop` becomes true; then every loop finishes its batch.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut loops = JoinSet::new();
+        for partition in 0..self.log.partitions() {
+            loops.spawn(read_clicks(Arc::clone(&self), partition, stop.clone()));
+        }
+        loops.spawn(evaluate(Arc::clone(&self), stop.clone()));
+        loops.spawn(expire(Arc::clone(&self), stop));
+        loops.join_all().await;
+    }
+
+    /// Works off everything that is in the log now, and everything due. For tests, the demo and replays.
+    pub async fn drain(&self) -> Result<(), WorkerError> {
+        for partition in 0..self.log.partitions() {
+            let mut clicks = ClickReader::open(self, partition).await?;
+            while clicks.next(self).await? > 0 {}
+        }
+        let mut workspaces = Workspaces::new(self.attribution.clone());
+        while evaluate_due(&self.ledger, &self.journeys, &mut workspaces, EVALUATED_MAX).await? > 0 {}
+        Ok(())
+    }
+}
+
+async fn read_clicks(worker: Arc<Worker>, partition: u16, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let result: Result<(), WorkerError> = async {
+            let mut reader = ClickReader::open(&worker, partition).await?;
+            let mut trimmed = Trimmer::new(Stream::Clicks, partition);
+            while !*stop.borrow() {
+                if reader.next(&worker).await? == 0 {
+                    worker.log.wait(Stream::Clicks, partition, reader.position(), IDLE).await?;
+                }
+                trimmed.to(&worker, reader.position()).await?;
+            }
+            Ok(())
+        }
+        .await;
+        failed("clicks", result, stop.clone()).await;
+    }
+}
+
+/// Trims what is committed, now and then.
+struct Trimmer {
+    stream: Stream,
+    partition: u16,
+    last: Option<(tokio::time::Instant, Position)>,
+}
+
+impl Trimmer {
+    fn new(stream: Stream, partition: u16) -> Self {
+        Self { stream, partition, last: None }
+    }
+
+    async fn to(&mut self, worker: &Worker, committed: Position) -> Result<(), WorkerError> {
+        let now = tokio::time::Instant::now();
+        let due = self.last.is_none_or(|(at, position)| now - at >= TRIM_EVERY && position != committed);
+        if due && committed != Position::START {
+            worker.log.trim(self.stream, self.partition, committed).await?;
+            self.last = Some((now, committed));
+        }
+        Ok(())
+    }
+}
+
+async fn evaluate(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
+    let mut workspaces = Workspaces::new(worker.attribution.clone());
+    while !*stop.borrow() {
+        match evaluate_due(&worker.ledger, &worker.journeys, &mut workspaces, EVALUATED_MAX).await {
+            Ok(0) => {
+                tokio::select! {
+                    () = worker.due.notified() => {}
+                    _ = stop.changed() => {}
+                    () = tokio::time::sleep(IDLE) => {}
+                }
+            }
+            Ok(evaluated) => {
+                worker.metrics.evaluated.inc_by(evaluated as u64);
+            }
+            Err(error) => failed("evaluation", Err(error.into()), stop.clone()).await,
+        }
+    }
+}
+
+async fn expire(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let result: Result<(), WorkerError> = async {
+            let now_ms = time::now_ms();
+            let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
+            worker.journeys.expire(now_ms, retention_ms).await?;
+            let mut tx = worker.ledger.begin().await?;
+            rollups::drop_click_ids(&mut tx, now_ms - rollups::CLICK_IDS_KEPT_MS).await?;
+            facts::erase_raw(&mut tx, now_ms - i64::from(worker.raw_days) * DAY_MS).await?;
+            tx.commit().await?;
+            Ok(())
+        }
+        .await;
+        failed("expiry", result, stop.clone()).await;
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(EXPIRE_EVERY) => {}
+        }
+    }
+}
+
+/// Logs a loop's failure once and waits before the next try; the loop starts again from what is committed.
+async fn failed(work: &'static str, result: Result<(), WorkerError>, mut stop: watch::Receiver<bool>) {
+    if let Err(error) = result {
+        tracing::error!(work, error = &error as &dyn std::error::Error, "the worker will try again");
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
