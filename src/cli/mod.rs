@@ -1,1 +1,4 @@
+//! The commands of `utmost`.
+
+pub mod client;
 pub mod model;

@@ -1,4 +1,4 @@
-//! A small HTTP client: what the demo's schedulers, shops and browsers speak with.
+//! A small HTTP client, for the demo, `utmost health` and the tests.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;

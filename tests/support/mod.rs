@@ -1,0 +1,211 @@
+//! What the black-box tests share: the real binary and real servers, each on a free port and in a folder
+//! of its own, gone when the test ends.
+#![allow(dead_code, reason = "every test binary uses another part of this")]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use serde_json::Value;
+use tempfile::TempDir;
+use utmost::cli::client::{Answer, Client};
+
+pub const ADMIN_KEY: &str = "um_test_admin_key_0123456789";
+
+/// A running `utmost serve`.
+pub struct Server {
+    child: Child,
+    pub base: String,
+    dir: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Server {
+    /// Starts the real binary in `dir` on a free port; `env` holds keys such as `UTMOST_HOT__URL`.
+    pub fn start(dir: &Path, env: &[(&str, &str)]) -> Self {
+        let env: Vec<(String, String)> =
+            env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let (child, base) = spawn(dir, &env, "127.0.0.1:0");
+        Self { child, base, dir: dir.to_path_buf(), env }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.base.clone(), ADMIN_KEY.to_owned())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and waits; says whether it ended well.
+    pub fn terminate(&mut self) -> bool {
+        signal(self.child.id(), "TERM");
+        self.child.wait().expect("it ends").success()
+    }
+
+    /// Starts it again where it was: same folder, same address, same settings.
+    pub fn restart(&mut self) {
+        let listen = self.base.trim_start_matches("http://").to_owned();
+        let (child, base) = spawn(&self.dir, &self.env, &listen);
+        (self.child, self.base) = (child, base);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(dir: &Path, env: &[(String, String)], listen: &str) -> (Child, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_utmost"))
+        .arg("serve")
+        .current_dir(dir)
+        .env("UTMOST_SERVER__LISTEN", listen)
+        .env("UTMOST_AUTH__ADMIN_KEY", ADMIN_KEY)
+        .env("UTMOST_DATA_DIR", dir.join("data"))
+        .env("UTMOST_LOG__LEVEL", std::env::var("TEST_LOG").unwrap_or_else(|_| "error".into()))
+        .envs(env.iter().map(|(key, value)| (key, value)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    let line = lines.next().expect("it says where it listens").expect("as text");
+    let base = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
+    // Keeps the pipe open and empty.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, base)
+}
+
+/// A running redis-server with its data in a folder of its own.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    options: Vec<String>,
+    dir: TempDir,
+}
+
+impl Redis {
+    pub fn start(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let port = free_port();
+        let child = spawn_redis(port, dir.path(), &options);
+        Self { child, port, options, dir }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output()
+            .expect("redis-cli runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn pause(&self) {
+        signal(self.child.id(), "STOP");
+    }
+
+    pub fn resume(&self) {
+        signal(self.child.id(), "CONT");
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ends");
+    }
+
+    pub fn restart(&mut self) {
+        self.child = spawn_redis(self.port, self.dir.path(), &self.options);
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn_redis(port: u16, dir: &Path, options: &[String]) -> Child {
+    let child = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
+        .arg("--dir")
+        .arg(dir)
+        .args(options)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed (scripts/test installs it)");
+    eventually(Duration::from_secs(20), || {
+        let pong = Command::new("redis-cli").args(["-p", &port.to_string(), "ping"]).output();
+        pong.is_ok_and(|output| output.stdout.starts_with(b"PONG"))
+    });
+    child
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port()
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(status.expect("kill runs").success(), "kill -{name} {pid}");
+}
+
+/// Waits for something that must come true; how long it may take is a bound, not an expectation.
+pub fn eventually(within: Duration, mut is_true: impl FnMut() -> bool) {
+    let end = Instant::now() + within;
+    while !is_true() {
+        assert!(Instant::now() < end, "it did not come true within {within:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The same for what has to be asked over HTTP: polls until `check` is content, and returns that answer.
+pub async fn settled(client: &Client, path: &str, check: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = client.api(Method::GET, path, None).await.expect(path);
+        if check(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{path} did not settle: {answer:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
+
+/// A browser's click: the answer of the redirect.
+pub async fn click(client: &Client, short_url: &str, cookie: Option<&str>) -> anyhow::Result<Answer> {
+    let mut headers = HeaderMap::new();
+    headers.insert("user-agent", BROWSER.parse()?);
+    headers.insert("referer", "https://l.instagram.com/".parse()?);
+    if let Some(cookie) = cookie {
+        headers.insert("cookie", cookie.parse()?);
+    }
+    client.send(Method::GET, short_url, headers, Vec::new()).await
+}
+
+/// The click token in a redirect's Location.
+pub fn token(answer: &Answer) -> String {
+    let location = answer.headers["location"].to_str().expect("a URL");
+    let url = url::Url::parse(location).expect("a URL");
+    let pair = url.query_pairs().find(|(name, _)| name == "um_click");
+    pair.expect("a token").1.into_owned()
+}
