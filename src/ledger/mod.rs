@@ -7,6 +7,7 @@ pub mod conversions;
 pub mod facts;
 mod migrations;
 pub mod rates;
+pub mod reports;
 pub mod rollups;
 pub mod sql;
 
