@@ -13,6 +13,7 @@
 //!
 //! Modules in reading order: `domain` and `attribution` are pure; the others do the work.
 
+pub mod api;
 pub mod attribution;
 pub mod cli;
 pub mod config;
@@ -21,6 +22,5 @@ pub mod intake;
 pub mod ledger;
 pub mod links;
 pub mod log;
-pub mod reports;
 pub mod telemetry;
 pub mod worker;

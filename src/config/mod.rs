@@ -3,6 +3,7 @@
 
 pub mod data_dir;
 mod raw;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::ledger::Synchronous;
+
+pub use settings::WorkspaceSettings;
 
 /// Every mistake found, one per line.
 #[derive(Debug, thiserror::Error)]

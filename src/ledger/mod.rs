@@ -5,11 +5,15 @@
 
 pub mod conversions;
 pub mod facts;
+pub mod idempotency;
+pub mod keys;
+pub mod links;
 mod migrations;
+pub mod posts;
 pub mod rates;
-pub mod reports;
 pub mod rollups;
 pub mod sql;
+pub mod workspaces;
 
 use std::path::Path;
 use std::str::FromStr;

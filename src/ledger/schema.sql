@@ -42,14 +42,15 @@ CREATE TABLE links (
   external_id   TEXT,
   expires_ms    BIGINT,
   expired_url   TEXT,
-  max_clicks    BIGINT,
+  max_clicks    BIGINT,               -- of humans
+  full_ms       BIGINT,               -- when they were reached
   forward_query BIGINT NOT NULL,      -- 0 or 1
   click_param   TEXT,                 -- NULL: the configured name; empty: no token
   extra         TEXT NOT NULL,        -- JSON object: what a dialect keeps with a link
   archived_ms   BIGINT,
   created_ms    BIGINT NOT NULL,
   updated_ms    BIGINT NOT NULL,
-  revision      BIGINT NOT NULL,
+  version       BIGINT NOT NULL,      -- link_changes.seq of the last change: hot copies never go back
   UNIQUE (domain, slug)
 );
 CREATE UNIQUE INDEX links_external_id ON links (workspace, external_id);
@@ -401,9 +402,11 @@ CREATE TABLE idempotency (
   request    TEXT NOT NULL,           -- hash of method, path and body
   status     BIGINT NOT NULL,         -- 0: still running
   body       TEXT NOT NULL,
+  after_change BIGINT,                -- the answer holds once hot copies are fed up to this link_changes.seq
   created_ms BIGINT NOT NULL,
   PRIMARY KEY (workspace, idem_key)
 );
+CREATE INDEX idempotency_by_time ON idempotency (created_ms);
 
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,

@@ -1,6 +1,10 @@
 //! Links: what may be one, and how a redirector gets at it.
 
+pub mod copies;
 pub mod destination;
+mod draft;
+mod feed;
+pub mod issue;
 pub mod slug;
 
 use std::borrow::Cow;

@@ -1,0 +1,184 @@
+//! Reading requests: JSON bodies, queries and path segments, each with errors that name the field.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+use super::error::{Answer, Kind, Problem};
+
+/// Largest body of an ordinary request.
+pub const BODY_MAX_BYTES: usize = 1 << 20;
+/// Largest body of a bulk request: 1,000 links with long destinations.
+pub const BULK_MAX_BYTES: usize = 8 << 20;
+/// A body that has not arrived by then is given up.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A JSON body of at most `MAX` bytes.
+pub struct Json<T, const MAX: usize = BODY_MAX_BYTES>(pub T);
+
+impl<T: DeserializeOwned, S: Sync, const MAX: usize> FromRequest<S> for Json<T, MAX> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Answer<Self> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                "send JSON with the header content-type: application/json",
+            ));
+        }
+        let bytes = read_body(request.into_body(), MAX).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
+}
+
+/// The whole body, unless it is too large or too slow.
+pub async fn read_body(body: Body, max_bytes: usize) -> Answer<Bytes> {
+    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Kind::TooLarge, format!("send at most {max_bytes} bytes")))
+        }
+        Ok(Err(_)) => Err(Problem::new(Kind::Malformed, "the body ended before it was complete")),
+        Err(_) => Err(Problem::new(Kind::Timeout, "the body did not arrive in time")),
+    }
+}
+
+/// Reads JSON; text that is no JSON is malformed (400), JSON of another shape is invalid (422).
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        match error.is_data() {
+            true => shape_problem(path, &error.to_string()),
+            false => Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")),
+        }
+    })?;
+    json.end()
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
+    Ok(value)
+}
+
+/// The same for a part of a body that was read already.
+pub fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Answer<T> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| shape_problem(error.path().to_string(), &error.inner().to_string()))
+}
+
+/// The query string; unknown parameters are refused by types that deny unknown fields.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let query = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(query)
+            .map(Self)
+            .map_err(|error| shape_problem(error.path().to_string(), &error.inner().to_string()))
+    }
+}
+
+/// Parts of the path, percent-decoded.
+pub struct Segment<T = String>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(_) => Err(Problem::new(Kind::NotFound, "the path is not valid UTF-8")),
+        }
+    }
+}
+
+/// For PATCH: None where a field is absent, `Some(None)` where it is null.
+pub fn nullable<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Turns what serde says into the field and the fix.
+fn shape_problem(path: String, message: &str) -> Problem {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let path = if path == "." { String::new() } else { path };
+    let quoted = |prefix: &str| {
+        let name = message.strip_prefix(prefix)?.split('`').next()?;
+        Some(if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") })
+    };
+    if let Some(field) = quoted("missing field `") {
+        let detail = format!("{field} is missing");
+        return Problem::invalid(field, detail);
+    }
+    if let Some(field) = quoted("unknown field `") {
+        let known = message.split_once(", ").map_or("", |(_, known)| known).replace('`', "");
+        // A newer serde names the field in the path as well.
+        let field = if path.ends_with(field.rsplit('.').next().unwrap_or_default()) { path } else { field };
+        return Problem::invalid(field.clone(), format!("{field} is not known here: {known}"));
+    }
+    let message = match message {
+        "invalid digit found in string" => "expected a whole number",
+        other => other,
+    };
+    match path.is_empty() {
+        true => Problem::new(Kind::Invalid, format!("the body has the wrong shape: {message}")),
+        false => Problem::invalid(path.clone(), format!("{path}: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Outer {
+        name: String,
+        #[serde(default)]
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Inner {
+        count: u32,
+    }
+
+    #[test]
+    fn errors_name_the_field_and_the_fix() {
+        let check = |json: &str, status: u16, field: Option<&str>, detail: &str| {
+            let body = parse_json::<Outer>(json.as_bytes()).unwrap_err().body();
+            assert_eq!((body.status, body.field.as_deref()), (status, field), "{json}");
+            assert!(body.detail.contains(detail), "{json}: {}", body.detail);
+        };
+        check("{", 400, None, "not valid JSON");
+        check("{\"name\":\"a\"} x", 400, None, "not valid JSON");
+        check("[]", 422, None, "wrong shape");
+        check("{}", 422, Some("name"), "name is missing");
+        check("{\"name\":5}", 422, Some("name"), "expected a string");
+        check("{\"name\":\"a\",\"x\":1}", 422, Some("x"), "expected name or inner");
+        check("{\"name\":\"a\",\"inner\":[{\"count\":-1}]}", 422, Some("inner[0].count"), "expected u32");
+        check("{\"name\":\"a\",\"inner\":[{}]}", 422, Some("inner[0].count"), "is missing");
+        check("{\"name\":\"a\",\"inner\":[{\"n\":1}]}", 422, Some("inner[0].n"), "expected count");
+    }
+}

@@ -1,0 +1,141 @@
+//! A workspace's own attribution settings, which override the configuration's.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::Attribution;
+use crate::domain::flaw::Flaws;
+
+/// Only what differs from `[attribution]` in the configuration; names and meanings are the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkspaceSettings {
+    /// 1 to 400.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookback_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life_days: Option<f64>,
+    /// First, middle and last touches; they add up to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position_shares: Option<[f64; 3]>,
+    /// total, ex_tax or ex_tax_shipping
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revenue_basis: Option<String>,
+    /// include or ignore
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rival_touches: Option<String>,
+    /// inherit or exclude
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewals: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase_cuts_journey: Option<bool>,
+    /// Decimal amounts in the workspace's currency, by event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_values: Option<BTreeMap<String, String>>,
+}
+
+impl WorkspaceSettings {
+    /// Notes every mistake under `settings.<name>`.
+    pub fn check(&self, base: &Attribution, flaws: &mut Flaws) {
+        let longest = base.journey_retention_days.min(400);
+        if self.lookback_days.is_some_and(|days| !(1..=longest).contains(&days)) {
+            let detail = format!("lookback_days must be from 1 to {longest}, as long as journeys are kept");
+            flaws.add("settings.lookback_days", detail);
+        }
+        if self.half_life_days.is_some_and(|days| !(days > 0.0 && days.is_finite())) {
+            flaws.add("settings.half_life_days", "half_life_days must be above 0");
+        }
+        if let Some(shares) = self.position_shares
+            && (shares.iter().any(|s| !(0.0..=1.0).contains(s))
+                || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-9)
+        {
+            flaws.add("settings.position_shares", "give three shares that add up to 1");
+        }
+        let words: [(&str, &Option<String>, &[&str]); 3] = [
+            ("revenue_basis", &self.revenue_basis, &["total", "ex_tax", "ex_tax_shipping"]),
+            ("rival_touches", &self.rival_touches, &["include", "ignore"]),
+            ("renewals", &self.renewals, &["inherit", "exclude"]),
+        ];
+        for (name, given, allowed) in words {
+            if given.as_deref().is_some_and(|word| !allowed.contains(&word)) {
+                flaws
+                    .add(format!("settings.{name}"), format!("{name} must be one of {}", allowed.join(", ")));
+            }
+        }
+        for (event, value) in self.assigned_values.iter().flatten() {
+            if !value.parse::<Decimal>().is_ok_and(|value| value >= Decimal::ZERO) {
+                let field = format!("settings.assigned_values.{event}");
+                flaws.add(field, "give a decimal amount as a string, such as \"5.00\"");
+            }
+        }
+    }
+
+    /// What holds for the workspace.
+    pub fn over(&self, base: &Attribution) -> Attribution {
+        let mut attribution = base.clone();
+        let Attribution {
+            lookback_days,
+            half_life_days,
+            position_shares,
+            revenue_basis,
+            include_rival_touches,
+            inherit_renewals,
+            purchase_cuts_journey,
+            duplicate_seconds: _,
+            journey_retention_days: _,
+            assigned_values,
+        } = &mut attribution;
+        set(lookback_days, &self.lookback_days);
+        set(half_life_days, &self.half_life_days);
+        set(position_shares, &self.position_shares);
+        set(revenue_basis, &self.revenue_basis);
+        set(include_rival_touches, &self.rival_touches.as_ref().map(|word| word == "include"));
+        set(inherit_renewals, &self.renewals.as_ref().map(|word| word == "inherit"));
+        set(purchase_cuts_journey, &self.purchase_cuts_journey);
+        set(assigned_values, &self.assigned_values);
+        attribution
+    }
+}
+
+fn set<T: Clone>(value: &mut T, over: &Option<T>) {
+    if let Some(over) = over {
+        value.clone_from(over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn base() -> Attribution {
+        Config::from_layers(None, std::iter::empty()).unwrap().attribution
+    }
+
+    #[test]
+    fn settings_override_what_they_name() {
+        let settings: WorkspaceSettings = serde_json::from_str(
+            r#"{"lookback_days":30,"renewals":"exclude","assigned_values":{"lead":"2"}}"#,
+        )
+        .unwrap();
+        let over = settings.over(&base());
+        assert_eq!((over.lookback_days, over.inherit_renewals), (30, false));
+        assert_eq!(over.assigned_values["lead"], "2");
+        assert_eq!(over.half_life_days, base().half_life_days);
+        assert_eq!(WorkspaceSettings::default().over(&base()), base());
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let settings: WorkspaceSettings = serde_json::from_str(
+            r#"{"lookback_days":0,"half_life_days":0,"position_shares":[1,1,1],"revenue_basis":"x",
+                "rival_touches":"x","renewals":"x","assigned_values":{"lead":"-1"}}"#,
+        )
+        .unwrap();
+        let mut flaws = Flaws::default();
+        settings.check(&base(), &mut flaws);
+        assert_eq!(flaws.check().unwrap_err().len(), 7);
+    }
+}

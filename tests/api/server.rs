@@ -1,0 +1,126 @@
+//! A router over a temporary ledger, and short words to ask it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use utmost::api::Api;
+use utmost::config::Config;
+use utmost::ledger::{Ledger, Synchronous};
+use utmost::links::copies::Copies;
+
+pub const ADMIN_KEY: &str = "an-admin-key-for-tests";
+
+#[derive(Clone)]
+pub struct Server {
+    router: axum::Router,
+    ledger: Ledger,
+    headers: Vec<(String, String)>,
+    /// Removed with the last clone.
+    _dir: Arc<TempDir>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open_sqlite(&dir.path().join("ledger.db"), Synchronous::Normal).await.unwrap();
+        let config = Arc::new(Config::from_layers(None, std::iter::empty()).unwrap());
+        let public_url = "https://go.test".parse().unwrap();
+        let api = Api::start(config, ledger.clone(), Copies::Embedded, public_url, ADMIN_KEY).await.unwrap();
+        let router = utmost::api::router(api);
+        let headers = vec![("authorization".into(), format!("Bearer {ADMIN_KEY}"))];
+        Self { router, ledger, headers, _dir: Arc::new(dir) }
+    }
+
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut server = self.clone();
+        server.headers.retain(|(held, _)| held != name);
+        server.headers.push((name.to_owned(), value.to_owned()));
+        server
+    }
+
+    pub fn with_key(&self, key: &str) -> Self {
+        self.with_header("authorization", &format!("Bearer {key}"))
+    }
+
+    /// Sends these headers besides the server's own, which they override.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in &self.headers {
+            if !headers.iter().any(|(given, _)| given == name) {
+                request = request.header(name, value);
+            }
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send("PATCH", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    /// Puts the ledger into a state that only the worker or time would bring about.
+    pub async fn sql(&self, sql: &'static str) {
+        let mut tx = self.ledger.begin().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+impl Answer {
+    /// The JSON of an answer with this status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        if self.body.is_empty() { Value::Null } else { json(&self.body) }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The fields that a problem names.
+pub fn fields(problem: &Value) -> Vec<&str> {
+    problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect()
+}
