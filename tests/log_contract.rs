@@ -1,5 +1,7 @@
 //! What every event log does, run over each store.
 
+mod support;
+
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -14,6 +16,13 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::$name(super::Store::embedded()).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Store::redis()).await;
             })*
         }
     };
@@ -34,13 +43,22 @@ contract! {
 struct Store {
     config: LogConfig,
     _data_dir: TempDir,
+    _redis: Option<support::Redis>,
 }
 
 impl Store {
     fn embedded() -> Self {
         let data_dir = TempDir::new().unwrap();
         let config = LogConfig { data_dir: data_dir.path().into(), ..LogConfig::default() };
-        Self { config, _data_dir: data_dir }
+        Self { config, _data_dir: data_dir, _redis: None }
+    }
+
+    fn redis() -> Self {
+        let redis = support::Redis::start(&[]);
+        let mut store = Self::embedded();
+        store.config.url = Some(redis.url());
+        store._redis = Some(redis);
+        store
     }
 
     async fn open(&self) -> Log {

@@ -7,6 +7,8 @@ mod append;
 mod embedded;
 mod frames;
 pub mod record;
+mod redis;
+mod spool;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +25,9 @@ use prometheus_client::registry::Registry;
 use crate::ledger::Synchronous;
 use embedded::EmbeddedLog;
 use record::{Click, Delivery, Record};
+pub use redis::RedisError;
+use redis::RedisLog;
+pub use spool::SpoolError;
 
 /// Where the log is and what it may take.
 #[derive(Debug, Clone)]
@@ -118,12 +123,16 @@ pub enum LogError {
     Sqlite(#[from] sqlx::Error),
     #[error("data directory: {0}")]
     DataDir(std::io::Error),
+    #[error("event log: {0}")]
+    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     #[error("the event log has {stored} partitions but the configuration says {configured}")]
     Partitions { stored: u16, configured: u16 },
 }
 
-/// How the log is doing, for `/readyz`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the log is doing, for `/readyz`; the worst is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     /// Records go where they should.
     Up,
@@ -136,18 +145,23 @@ pub enum Health {
 #[derive(Clone)]
 pub enum Log {
     Embedded(Arc<EmbeddedLog>),
+    Redis(Arc<RedisLog>),
 }
 
 impl Log {
     /// Opens the log and starts its writer.
     pub async fn open(config: &LogConfig, metrics: LogMetrics) -> Result<Self, LogError> {
-        Ok(Self::Embedded(EmbeddedLog::open(config, metrics).await?))
+        Ok(match &config.url {
+            None => Self::Embedded(EmbeddedLog::open(config, metrics).await?),
+            Some(url) => Self::Redis(RedisLog::open(config, url, metrics).await?),
+        })
     }
 
     /// Resolves when the click is durable: now the visitor may go on.
     pub async fn append_click(&self, click: &Click<'_>) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.append_click(click).await,
+            Self::Redis(log) => log.append_click(click).await,
         }
     }
 
@@ -155,6 +169,7 @@ impl Log {
     pub async fn append_delivery(&self, delivery: &Delivery) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.append_delivery(delivery).await,
+            Self::Redis(log) => log.append_delivery(delivery).await,
         }
     }
 
@@ -162,6 +177,7 @@ impl Log {
     pub fn partitions(&self) -> u16 {
         match self {
             Self::Embedded(_) => 1,
+            Self::Redis(log) => log.partitions(),
         }
     }
 
@@ -169,6 +185,7 @@ impl Log {
     pub fn can_repeat(&self) -> bool {
         match self {
             Self::Embedded(_) => false,
+            Self::Redis(_) => true,
         }
     }
 
@@ -183,6 +200,7 @@ impl Log {
         debug_assert!(partition < self.partitions());
         match self {
             Self::Embedded(log) => log.read(stream, after, max).await,
+            Self::Redis(log) => log.read(stream, partition, after, max).await,
         }
     }
 
@@ -197,6 +215,7 @@ impl Log {
         debug_assert!(partition < self.partitions());
         match self {
             Self::Embedded(log) => Ok(log.wait(stream, after, timeout).await),
+            Self::Redis(log) => log.wait(stream, partition, after, timeout).await,
         }
     }
 
@@ -205,6 +224,7 @@ impl Log {
         debug_assert!(partition < self.partitions());
         match self {
             Self::Embedded(log) => Ok(log.end(stream)),
+            Self::Redis(log) => log.end(stream, partition).await,
         }
     }
 
@@ -213,6 +233,7 @@ impl Log {
         debug_assert!(partition < self.partitions());
         match self {
             Self::Embedded(log) => log.trim(stream, up_to).await,
+            Self::Redis(log) => log.trim(stream, partition, up_to).await,
         }
     }
 
@@ -227,12 +248,14 @@ impl Log {
         debug_assert!(partition < self.partitions());
         match self {
             Self::Embedded(log) => log.raise_above(stream, committed).await,
+            Self::Redis(log) => log.raise_above(stream, partition, committed).await,
         }
     }
 
     pub fn health(&self) -> Health {
         match self {
             Self::Embedded(log) => log.health(),
+            Self::Redis(log) => log.health(),
         }
     }
 
@@ -240,6 +263,7 @@ impl Log {
     pub async fn close(&self) {
         match self {
             Self::Embedded(log) => log.close().await,
+            Self::Redis(log) => log.close().await,
         }
     }
 }

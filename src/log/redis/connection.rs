@@ -1,0 +1,488 @@
+//! One connection to Redis that the log has to itself: it writes prepared commands and reads replies in
+//! place. The client library would make several allocations of every click.
+//!
+//! The protocol is RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use redis::{ConnectionAddr, IntoConnectionInfo as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RedisError {
+    #[error("the address of Redis is not valid: {0}")]
+    Address(String),
+    #[error("Redis cannot be reached: {0}")]
+    Io(#[from] io::Error),
+    #[error("Redis did not answer in time")]
+    Timeout,
+    #[error("Redis refused: {0}")]
+    Refused(String),
+    #[error("Redis answered what is not expected")]
+    Protocol,
+}
+
+/// Where a server is and as whom to speak to it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub addresses: Vec<Address>,
+    pub is_cluster: bool,
+    username: Option<String>,
+    password: Option<String>,
+    database: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Reads `redis://[user:password@]host[:port][/database]`, `redis+unix:///path` or
+    /// `redis-cluster://[user:password@]a[:port],b[:port]`.
+    pub fn parse(url: &str) -> Result<Self, RedisError> {
+        let cluster = url.strip_prefix("redis-cluster://");
+        let urls: Vec<String> = match cluster {
+            None => vec![url.to_owned()],
+            Some(rest) => {
+                let (credentials, hosts) = rest
+                    .rsplit_once('@')
+                    .map_or((String::new(), rest), |(c, hosts)| (format!("{c}@"), hosts));
+                hosts.split(',').map(|host| format!("redis://{credentials}{}", host.trim())).collect()
+            }
+        };
+        let mut addresses = Vec::new();
+        let mut settings = None;
+        for url in &urls {
+            // The library's message may hold the password.
+            let info = url.as_str().into_connection_info().map_err(|e| {
+                RedisError::Address(e.detail().unwrap_or("expected redis://host:port/database").to_owned())
+            })?;
+            addresses.push(match info.addr() {
+                ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+                ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+                _ => return Err(RedisError::Address("TLS is not supported for the event log".into())),
+            });
+            settings.get_or_insert_with(|| info.redis_settings().clone());
+        }
+        let settings = settings.ok_or_else(|| RedisError::Address("no host".into()))?;
+        Ok(Self {
+            addresses,
+            is_cluster: cluster.is_some(),
+            username: settings.username().map(str::to_owned),
+            password: settings.password().map(str::to_owned),
+            database: settings.db(),
+        })
+    }
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub(super) struct Connection {
+    socket: Socket,
+    input: BytesMut,
+    /// The reply that was handed out last is still at the front of `input`.
+    handed_out: usize,
+    scan: Scan,
+    /// What Redis calls this connection.
+    pub client_id: i64,
+}
+
+impl Connection {
+    /// Connects to the server that holds `key`, and proves that it answers.
+    pub async fn open(target: &Target, key: &str, timeout: Duration) -> Result<Self, RedisError> {
+        tokio::time::timeout(timeout, Self::find(target, key)).await.map_err(|_| RedisError::Timeout)?
+    }
+
+    async fn find(target: &Target, key: &str) -> Result<Self, RedisError> {
+        let mut problem = RedisError::Protocol;
+        for address in &target.addresses {
+            match Self::greet(target, address).await {
+                Ok(connection) if !target.is_cluster => return Ok(connection),
+                Ok(connection) => match connection.follow(target, address, key).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => problem = error,
+                },
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
+    }
+
+    async fn greet(target: &Target, address: &Address) -> Result<Self, RedisError> {
+        let socket = match address {
+            Address::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Socket::Tcp(stream)
+            }
+            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        };
+        let mut connection = Self {
+            socket,
+            input: BytesMut::with_capacity(1 << 16),
+            handed_out: 0,
+            scan: Scan::default(),
+            client_id: 0,
+        };
+        if let Some(password) = &target.password {
+            match &target.username {
+                Some(username) => connection.call(&["AUTH", username, password]).await?,
+                None => connection.call(&["AUTH", password]).await?,
+            };
+        }
+        if target.database != 0 {
+            connection.call(&["SELECT", &target.database.to_string()]).await?;
+        }
+        let mut id = connection.call(&["CLIENT", "ID"]).await?;
+        let Token::Int(client_id) = id.next()? else { return Err(RedisError::Protocol) };
+        connection.client_id = client_id;
+        Ok(connection)
+    }
+
+    /// In a cluster: goes where the key's slot is, as the servers say.
+    async fn follow(mut self, target: &Target, seed: &Address, key: &str) -> Result<Self, RedisError> {
+        let mut address = seed.clone();
+        for _ in 0..5 {
+            let moved = match self.call(&["EXISTS", key]).await {
+                Err(RedisError::Refused(text)) if text.starts_with("MOVED ") => text,
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(self),
+            };
+            address = moved_to(&moved, &address).ok_or(RedisError::Protocol)?;
+            self = Self::greet(target, &address).await?;
+        }
+        Err(RedisError::Protocol)
+    }
+
+    /// One command and its reply; an error reply is an error.
+    pub async fn call(&mut self, arguments: &[&str]) -> Result<Reply<'_>, RedisError> {
+        let mut command = Vec::new();
+        push_header(&mut command, arguments.len());
+        for argument in arguments {
+            push_bulk(&mut command, argument.as_bytes());
+        }
+        self.write(&command).await?;
+        self.reply().await?.ok()
+    }
+
+    pub async fn write(&mut self, commands: &[u8]) -> io::Result<()> {
+        self.socket.write_all(commands).await
+    }
+
+    /// The next reply, whole. Cancelling loses nothing.
+    pub async fn reply(&mut self) -> Result<Reply<'_>, RedisError> {
+        self.input.advance(std::mem::take(&mut self.handed_out));
+        loop {
+            if let Some(len) = self.scan.advance(&self.input)? {
+                self.handed_out = len;
+                self.scan = Scan::default();
+                return Ok(Reply { rest: &self.input[..len] });
+            }
+            self.input.reserve(1 << 14);
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+
+    /// Says that nothing more comes, and reads until Redis has taken in everything that was sent and
+    /// closes. After this, no command of this connection runs any more.
+    pub async fn settle(mut self) -> io::Result<()> {
+        self.socket.shutdown().await?;
+        loop {
+            self.input.clear();
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// `MOVED 3999 host:port`; without a host it is the one that answered.
+fn moved_to(text: &str, from: &Address) -> Option<Address> {
+    let (host, port) = text.split(' ').nth(2)?.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    match (host, from) {
+        ("", Address::Tcp(host, _)) => Some(Address::Tcp(host.clone(), port)),
+        ("", Address::Unix(_)) => None,
+        _ => Some(Address::Tcp(host.trim_matches(['[', ']']).to_owned(), port)),
+    }
+}
+
+/// A whole reply, read token by token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reply<'a> {
+    rest: &'a [u8],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    Simple(&'a [u8]),
+    Error(&'a [u8]),
+    Int(i64),
+    Bulk(&'a [u8]),
+    /// So many replies follow.
+    Array(usize),
+    Null,
+}
+
+impl<'a> Reply<'a> {
+    /// Turns an error reply into an error.
+    pub fn ok(self) -> Result<Self, RedisError> {
+        match self.rest.first() {
+            Some(b'-') => {
+                let text = String::from_utf8_lossy(&self.rest[1..]).trim_end().to_owned();
+                Err(RedisError::Refused(text))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    pub fn next(&mut self) -> Result<Token<'a>, RedisError> {
+        let (kind, line, used) = split_line(self.rest)?.ok_or(RedisError::Protocol)?;
+        self.rest = &self.rest[used..];
+        Ok(match kind {
+            b'+' => Token::Simple(line),
+            b'-' => Token::Error(line),
+            b':' => Token::Int(number(line)?),
+            b'*' => usize::try_from(number(line)?).map_or(Token::Null, Token::Array),
+            b'$' => match usize::try_from(number(line)?) {
+                Err(_) => Token::Null,
+                Ok(len) => {
+                    let text = self.rest.get(..len).ok_or(RedisError::Protocol)?;
+                    self.rest = self.rest.get(len + 2..).ok_or(RedisError::Protocol)?;
+                    Token::Bulk(text)
+                }
+            },
+            _ => return Err(RedisError::Protocol),
+        })
+    }
+
+    pub fn bulk(&mut self) -> Result<&'a [u8], RedisError> {
+        match self.next()? {
+            Token::Bulk(text) => Ok(text),
+            _ => Err(RedisError::Protocol),
+        }
+    }
+
+    /// The length of an array; nothing is an empty one.
+    pub fn array(&mut self) -> Result<usize, RedisError> {
+        match self.next()? {
+            Token::Array(len) => Ok(len),
+            Token::Null => Ok(0),
+            _ => Err(RedisError::Protocol),
+        }
+    }
+
+    /// Passes over one value, with all that is in it.
+    pub fn skip(&mut self) -> Result<(), RedisError> {
+        let mut pending = 1usize;
+        while pending > 0 {
+            pending -= 1;
+            if let Token::Array(len) = self.next()? {
+                pending = pending.saturating_add(len);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the end of a reply that comes in pieces, looking at every byte once.
+#[derive(Default)]
+struct Scan {
+    at: usize,
+    /// Values that have to follow, beyond the first.
+    more: usize,
+    /// Bytes of a bulk string, with its line end, that have to follow.
+    bulk: usize,
+}
+
+impl Scan {
+    /// The length of the reply once all of it is there.
+    fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, RedisError> {
+        loop {
+            if self.bulk > 0 {
+                if input.len() - self.at < self.bulk {
+                    return Ok(None);
+                }
+                self.at += std::mem::take(&mut self.bulk);
+            } else {
+                let Some((kind, line, used)) = split_line(&input[self.at..])? else { return Ok(None) };
+                self.at += used;
+                match kind {
+                    b'$' => {
+                        if let Ok(len) = usize::try_from(number(line)?) {
+                            self.bulk = len.checked_add(2).ok_or(RedisError::Protocol)?;
+                            continue;
+                        }
+                    }
+                    b'*' => {
+                        let len = usize::try_from(number(line)?).unwrap_or(0);
+                        self.more = self.more.checked_add(len).ok_or(RedisError::Protocol)?;
+                    }
+                    b'+' | b'-' | b':' => {}
+                    _ => return Err(RedisError::Protocol),
+                }
+            }
+            match self.more.checked_sub(1) {
+                Some(more) => self.more = more,
+                None => return Ok(Some(self.at)),
+            }
+        }
+    }
+}
+
+/// The first line of a value: its kind, the rest of the line, and the bytes of both with the line end.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// None if there is no whole line yet.
+fn split_line(input: &[u8]) -> Result<Option<Line<'_>>, RedisError> {
+    const LINE_MAX: usize = 1 << 16;
+    match input.iter().take(LINE_MAX).position(|b| *b == b'\n') {
+        Some(end) if end >= 2 && input[end - 1] == b'\r' => Ok(Some((input[0], &input[1..end - 1], end + 1))),
+        Some(_) => Err(RedisError::Protocol),
+        None if input.len() >= LINE_MAX => Err(RedisError::Protocol),
+        None => Ok(None),
+    }
+}
+
+fn number(line: &[u8]) -> Result<i64, RedisError> {
+    std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(RedisError::Protocol)
+}
+
+/// Begins a command of so many words.
+pub(super) fn push_header(out: &mut Vec<u8>, words: usize) {
+    push_length(out, b'*', words);
+}
+
+pub(super) fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
+    push_length(out, b'$', word.len());
+    out.extend_from_slice(word);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_length(out: &mut Vec<u8>, kind: u8, mut n: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.push(kind);
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn replies_are_found_in_pieces_and_read() {
+        let whole = b"*3\r\n$3\r\na\r\n\r\n*2\r\n:-7\r\n$-1\r\n-ERR no\r\n+OK\r\n";
+        let len = whole.len() - 5;
+        let mut scan = Scan::default();
+        for end in 0..len {
+            assert_eq!(scan.advance(&whole[..end]).unwrap(), None, "{end}");
+        }
+        assert_eq!(scan.advance(whole).unwrap(), Some(len));
+
+        let mut reply = Reply { rest: &whole[..len] };
+        let mut copy = reply;
+        copy.skip().unwrap();
+        assert!(copy.rest.is_empty());
+        assert_eq!(reply.array().unwrap(), 3);
+        assert_eq!(reply.bulk().unwrap(), b"a\r\n");
+        assert_eq!(reply.next().unwrap(), Token::Array(2));
+        assert_eq!(reply.next().unwrap(), Token::Int(-7));
+        assert_eq!(reply.next().unwrap(), Token::Null);
+        assert_eq!(reply.next().unwrap(), Token::Error(b"ERR no"));
+        assert!(reply.next().is_err());
+        assert!(
+            matches!(Reply { rest: b"-OOM x\r\n" }.ok(), Err(RedisError::Refused(text)) if text == "OOM x")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn junk_never_panics(mut junk: Vec<u8>, kind in "[$*:+-]") {
+            junk.splice(0..0, kind.bytes());
+            if let Ok(Some(len)) = Scan::default().advance(&junk) {
+                let _ = Reply { rest: &junk[..len] }.skip();
+            }
+            let _ = Reply { rest: &junk }.skip();
+        }
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        let target = Target::parse("redis://u:p@h:7000/3").unwrap();
+        assert_eq!(target.addresses, [Address::Tcp("h".into(), 7000)]);
+        assert_eq!((target.username.as_deref(), target.password.as_deref()), (Some("u"), Some("p")));
+        assert_eq!((target.database, target.is_cluster), (3, false));
+        let target = Target::parse("redis-cluster://:p@a,b:7001").unwrap();
+        assert_eq!(target.addresses, [Address::Tcp("a".into(), 6379), Address::Tcp("b".into(), 7001)]);
+        assert_eq!((target.password.as_deref(), target.is_cluster), (Some("p"), true));
+        for url in ["", "http://h", "redis-cluster://", "rediss://h"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+        let from = Address::Tcp("a".into(), 1);
+        assert_eq!(moved_to("MOVED 3999 h:6381", &from), Some(Address::Tcp("h".into(), 6381)));
+        assert_eq!(moved_to("MOVED 3999 :6381", &from), Some(Address::Tcp("a".into(), 6381)));
+        assert_eq!(moved_to("MOVED 3999 [::1]:6381", &from), Some(Address::Tcp("::1".into(), 6381)));
+        assert_eq!(moved_to("MOVED", &from), None);
+    }
+}
