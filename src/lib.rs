@@ -22,5 +22,6 @@ pub mod intake;
 pub mod ledger;
 pub mod links;
 pub mod log;
+pub mod reports;
 pub mod telemetry;
 pub mod worker;

@@ -11,6 +11,7 @@ pub mod links;
 mod migrations;
 pub mod posts;
 pub mod rates;
+pub mod reports;
 pub mod rollups;
 pub mod sql;
 pub mod workspaces;

@@ -1,49 +1,74 @@
 //! Exchange rates by day.
 
-use rust_decimal::Decimal;
-use sqlx::Row;
+use std::collections::BTreeMap;
 
-use super::{Ledger, LedgerError};
+use rust_decimal::Decimal;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Ledger, LedgerError, sql};
 
 /// A rate holds until the next one, but no longer than this: weekends and holidays have none of their own.
 const VALID_DAYS: i32 = 7;
 
-/// How many units of `to` one unit of `from` is worth on a day: stated directly, the other way round,
-/// or across a common base (the European Central Bank states all against EUR). None: not known.
+/// How many units of `to` one unit of `from` is worth on a day. None: not known.
 pub async fn rate(ledger: &Ledger, from: &str, to: &str, day: i32) -> Result<Option<Decimal>, LedgerError> {
     if from == to {
         return Ok(Some(Decimal::ONE));
     }
-    let rows = sqlx::query(
-        "SELECT base, currency, rate FROM rates
-         WHERE currency IN ($1, $2) AND day <= $3 AND day > $4 ORDER BY day",
-    )
-    .bind(from)
-    .bind(to)
-    .bind(i64::from(day))
-    .bind(i64::from(day - VALID_DAYS))
-    .fetch_all(&ledger.read)
-    .await?;
-    // Later days overwrite earlier ones.
-    let mut per_base = std::collections::BTreeMap::new();
-    for row in rows {
-        let (base, currency, text): (String, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let rate: Decimal =
-            text.parse().map_err(|_| LedgerError::Damaged(format!("rate of {currency} in {base}")))?;
-        if rate > Decimal::ZERO {
-            per_base.insert((base, currency), rate);
+    Ok(Rates::load(ledger, &[from, to], day, day + 1).await?.find(from, to, day))
+}
+
+/// The rates of some currencies over some days, by base, currency and day.
+#[derive(Debug, Default)]
+pub struct Rates(BTreeMap<String, BTreeMap<String, BTreeMap<i32, Decimal>>>);
+
+impl Rates {
+    /// What [`Rates::find`] needs for these currencies and the days up to `to_day`, exclusive.
+    pub async fn load(
+        ledger: &Ledger,
+        currencies: &[&str],
+        from_day: i32,
+        to_day: i32,
+    ) -> Result<Self, LedgerError> {
+        let mut rates = Self::default();
+        if currencies.is_empty() {
+            return Ok(rates);
         }
+        let text = format!(
+            "SELECT base, currency, day, rate FROM rates WHERE day > $1 AND day < $2 AND currency IN ({})",
+            sql::list_from(3, currencies.len())
+        );
+        let mut query =
+            sqlx::query(AssertSqlSafe(text)).bind(i64::from(from_day - VALID_DAYS)).bind(i64::from(to_day));
+        for currency in currencies {
+            query = query.bind(*currency);
+        }
+        for row in query.fetch_all(&ledger.read).await? {
+            let (base, currency, text): (String, String, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(3)?);
+            let damaged = || LedgerError::Damaged(format!("rate of {currency} in {base}"));
+            let rate: Decimal = text.parse().map_err(|_| damaged())?;
+            let day = i32::try_from(row.try_get::<i64, _>(2)?).map_err(|_| damaged())?;
+            if rate > Decimal::ZERO {
+                rates.0.entry(base).or_default().entry(currency).or_default().insert(day, rate);
+            }
+        }
+        Ok(rates)
     }
-    let stated = |base: &str, currency: &str| match base == currency {
-        true => Some(Decimal::ONE),
-        false => per_base.get(&(base.to_owned(), currency.to_owned())).copied(),
-    };
-    if let Some(direct) = stated(from, to) {
-        return Ok(Some(direct));
+
+    /// How many units of `to` one unit of `from` is worth on a day: stated directly, the other way round,
+    /// or across a common base (the European Central Bank states all against EUR). None: not known.
+    pub fn find(&self, from: &str, to: &str, day: i32) -> Option<Decimal> {
+        let stated = |base: &str, currency: &str| {
+            if base == currency {
+                return Some(Decimal::ONE);
+            }
+            let (stated_on, rate) = self.0.get(base)?.get(currency)?.range(..=day).next_back()?;
+            (*stated_on > day - VALID_DAYS).then_some(*rate)
+        };
+        let across = |base: &String| Some(stated(base, to)? / stated(base, from)?);
+        stated(from, to).or_else(|| self.0.keys().find_map(across))
     }
-    let bases = per_base.keys().map(|(base, _)| base.as_str());
-    Ok(bases.filter_map(|base| Some(stated(base, to)? / stated(base, from)?)).next())
 }
 
 #[cfg(test)]

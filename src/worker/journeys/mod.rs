@@ -1,6 +1,7 @@
 //! Journeys: per visitor the clicks that may become touches. They live in the hot store and expire.
 
 mod embedded;
+mod redis;
 
 use std::path::Path;
 
@@ -11,6 +12,8 @@ use crate::ledger::Synchronous;
 pub enum JourneyError {
     #[error("journeys in SQLite failed: {0}")]
     Sqlite(#[from] sqlx::Error),
+    #[error("journeys in Redis failed: {0}")]
+    Redis(#[from] ::redis::RedisError),
 }
 
 /// Whose clicks: a visitor, or (without a visitor) somebody told apart by a daily-salted hash, which
@@ -64,11 +67,16 @@ impl Step {
 #[derive(Clone)]
 pub enum Journeys {
     Embedded(embedded::EmbeddedJourneys),
+    Redis(redis::RedisJourneys),
 }
 
 impl Journeys {
     pub async fn open_embedded(path: &Path, synchronous: Synchronous) -> Result<Self, JourneyError> {
         Ok(Self::Embedded(embedded::EmbeddedJourneys::open(path, synchronous).await?))
+    }
+
+    pub async fn open_redis(url: &str, prefix: &str) -> Result<Self, JourneyError> {
+        Ok(Self::Redis(redis::RedisJourneys::open(url, prefix).await?))
     }
 
     /// Adds steps; adding one again changes nothing. `retention_ms` is how long after now they stay.
@@ -80,6 +88,7 @@ impl Journeys {
     ) -> Result<(), JourneyError> {
         match self {
             Self::Embedded(journeys) => journeys.add(steps).await,
+            Self::Redis(journeys) => journeys.add(steps, now_ms, retention_ms).await,
         }
     }
 
@@ -92,6 +101,7 @@ impl Journeys {
     ) -> Result<Vec<Vec<Step>>, JourneyError> {
         match self {
             Self::Embedded(journeys) => journeys.read(whose, from_ms, to_ms).await,
+            Self::Redis(journeys) => journeys.read(whose, from_ms, to_ms).await,
         }
     }
 
@@ -99,6 +109,7 @@ impl Journeys {
     pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
         match self {
             Self::Embedded(journeys) => journeys.erase(who).await,
+            Self::Redis(journeys) => journeys.erase(who).await,
         }
     }
 
@@ -106,6 +117,7 @@ impl Journeys {
     pub async fn expire(&self, now_ms: i64, retention_ms: i64) -> Result<(), JourneyError> {
         match self {
             Self::Embedded(journeys) => journeys.expire(now_ms - ANONYMOUS_MS, now_ms - retention_ms).await,
+            Self::Redis(_) => Ok(()),
         }
     }
 }

@@ -1,0 +1,47 @@
+//! Reports: what each post, network, campaign or day brought in and cost, reconciled with the orders.
+//!
+//! A request is checked (`query`), sums are fetched from the ledger and put together (`attribution`,
+//! `costs`, `reconcile`), and every output is written from the same cells (`columns`): JSON (`report`),
+//! CSV (`csv`) and a table for the terminal (`table`).
+
+mod attribution;
+mod columns;
+mod costs;
+mod csv;
+mod query;
+mod reconcile;
+mod report;
+mod table;
+
+pub use attribution::attribution;
+pub use columns::{COLUMNS, Cell, Figures};
+pub use query::{Bound, ReportRequest};
+pub use reconcile::{Line, Reconciliation, ToTotals};
+pub use report::{Report, Row};
+
+use crate::ledger::LedgerError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The request cannot be answered; `field` is the parameter that says so.
+    #[error("{field}: {detail}")]
+    Invalid { field: String, detail: String },
+    #[error("there is no workspace {0:?}")]
+    UnknownWorkspace(String),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ReportError {
+    fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid { field: field.to_owned(), detail: detail.into() }
+    }
+}
+
+/// Something that a reader of the report must know: money that is missing from it, for instance.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// `missing_rate`, `basis_fallback`, `pending`, `not_reconciled`.
+    pub code: &'static str,
+    pub detail: String,
+}

@@ -1,0 +1,155 @@
+//! A finished report and its JSON.
+
+use jiff::civil::Date;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::reconcile::{Line, Reconciliation};
+use super::{COLUMNS, Cell, Figures, Problem};
+use crate::domain::money::{Currency, format_minor};
+use crate::ledger::reports::{Amounts, Clock, Dimension, Key};
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub by: Dimension,
+    pub model: &'static str,
+    pub from: Date,
+    /// Exclusive.
+    pub to: Date,
+    pub timezone: String,
+    pub currency: Currency,
+    pub clock: Clock,
+    pub event: String,
+    /// As given, by name.
+    pub filters: Vec<(Dimension, String)>,
+    pub revenue_basis: &'static str,
+    /// RFC 3339.
+    pub as_of: String,
+    /// Two reports with the same hash were made by the same attribution settings.
+    pub settings_hash: String,
+    pub rows: Vec<Row>,
+    /// Of everything that the filters let through; `assisted_conversions` does not add up over rows.
+    pub totals: Figures,
+    pub reconciliation: Reconciliation,
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub key: Key,
+    /// The key as text: ids, dates, `unallocated`. None: the links have no such value.
+    pub name: Option<String>,
+    /// The title of a post, the short URL of a link (without scheme), the name of a source.
+    pub label: Option<String>,
+    pub figures: Figures,
+}
+
+impl Report {
+    pub fn cells(&self, figures: &Figures) -> [Cell; 20] {
+        figures.cells(self.currency, self.clock == Clock::Click)
+    }
+
+    /// An amount of the report's currency as a decimal.
+    pub fn money(&self, minor: i64) -> String {
+        format_minor(minor, self.currency)
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("by", self.by.name())?;
+        map.serialize_entry("model", self.model)?;
+        map.serialize_entry("from", &self.from.to_string())?;
+        map.serialize_entry("to", &self.to.to_string())?;
+        map.serialize_entry("timezone", &self.timezone)?;
+        map.serialize_entry("currency", self.currency.code())?;
+        map.serialize_entry("clock", self.clock.name())?;
+        map.serialize_entry("event", &self.event)?;
+        map.serialize_entry("filters", &Map(self.filters.iter().map(|(d, value)| (d.name(), value))))?;
+        map.serialize_entry("revenue_basis", self.revenue_basis)?;
+        map.serialize_entry("as_of", &self.as_of)?;
+        map.serialize_entry("settings_hash", &self.settings_hash)?;
+        map.serialize_entry("problems", &self.problems)?;
+        let rows: Vec<_> = self.rows.iter().map(|row| JsonRow { report: self, row }).collect();
+        map.serialize_entry("rows", &rows)?;
+        map.serialize_entry("totals", &columns(&self.cells(&self.totals)))?;
+        map.serialize_entry("reconciliation", &JsonReconciliation(self))?;
+        map.end()
+    }
+}
+
+/// An iterator of entries as a map, in its order.
+#[derive(Clone)]
+struct Map<I>(I);
+
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)> + Clone> Serialize for Map<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.clone())
+    }
+}
+
+fn columns(cells: &[Cell; 20]) -> impl Serialize + '_ {
+    Map(COLUMNS.iter().zip(cells))
+}
+
+struct JsonRow<'a> {
+    report: &'a Report,
+    row: &'a Row,
+}
+
+impl Serialize for JsonRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &self.row.name)?;
+        map.serialize_entry("label", &self.row.label)?;
+        for (name, cell) in COLUMNS.iter().zip(self.report.cells(&self.row.figures)) {
+            map.serialize_entry(name, &cell)?;
+        }
+        map.end()
+    }
+}
+
+struct JsonReconciliation<'a>(&'a Report);
+
+impl Serialize for JsonReconciliation<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = &self.0.reconciliation;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("orders_received", &all.received.orders)?;
+        map.serialize_entry("attributed", &all.attributed.orders)?;
+        map.serialize_entry("unattributed", &Map(all.unattributed.iter().map(|(k, line)| (k, line.orders))))?;
+        map.serialize_entry("excluded", &Map(all.excluded.iter().map(|(k, line)| (k, line.orders))))?;
+        map.serialize_entry("amounts", &JsonAmounts(self.0))?;
+        map.end()
+    }
+}
+
+struct JsonAmounts<'a>(&'a Report);
+
+impl Serialize for JsonAmounts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = &self.0.reconciliation;
+        let money = |amounts: Amounts| {
+            [
+                ("revenue", amounts.revenue_minor),
+                ("refunds", amounts.refunds_minor),
+                ("net_revenue", amounts.net_minor()),
+            ]
+            .map(|(name, minor)| (name, self.0.money(minor)))
+        };
+        let entry = |amounts| Map(money(amounts).into_iter());
+        let by_reason = |lines: &std::collections::BTreeMap<String, Line>| {
+            let entries: Vec<_> = lines.iter().map(|(k, line)| (k.clone(), entry(line.amounts))).collect();
+            Map(entries.into_iter())
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("orders_received", &entry(all.received.amounts))?;
+        map.serialize_entry("attributed", &entry(all.attributed.amounts))?;
+        map.serialize_entry("unattributed", &by_reason(&all.unattributed))?;
+        map.serialize_entry("excluded", &by_reason(&all.excluded))?;
+        map.serialize_entry("attributed_to_clicks_outside", &entry(all.to_totals.clicks_outside))?;
+        map.serialize_entry("attributed_from_orders_outside", &entry(all.to_totals.orders_outside))?;
+        map.serialize_entry("attributed_outside_filters", &entry(all.to_totals.filtered_out))?;
+        map.end()
+    }
+}

@@ -1,0 +1,140 @@
+//! A report as a table for the terminal, at most 120 columns wide, with the reconciliation below.
+
+use super::Line;
+use super::{COLUMNS, Report};
+use crate::ledger::reports::{Amounts, Key};
+use std::collections::BTreeMap;
+
+/// What fits; the JSON and the CSV have all columns.
+const SHOWN: [(&str, &str); 9] = [
+    ("clicks", "clicks"),
+    ("conversions", "conv."),
+    ("revenue", "revenue"),
+    ("refunds", "refunds"),
+    ("net_revenue", "net"),
+    ("cost", "cost"),
+    ("roi_percent", "ROI %"),
+    ("earnings_per_click", "per click"),
+    ("assisted_conversions", "assisted"),
+];
+
+const WIDTH: usize = 120;
+
+impl Report {
+    pub fn to_table(&self) -> String {
+        let mut lines = vec![
+            [self.by.name()]
+                .into_iter()
+                .chain(SHOWN.map(|(_, title)| title))
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        ];
+        for row in &self.rows {
+            let name = match (&row.key, &row.label, &row.name) {
+                (Key::None, ..) => "(none)".to_owned(),
+                (_, Some(label), Some(name)) => format!("{name}  {label}"),
+                (_, _, name) => name.clone().unwrap_or_default(),
+            };
+            lines.push(self.line(name, &row.figures));
+        }
+        let body = lines.len();
+        lines.push(self.line("total".to_owned(), &self.totals));
+
+        let mut widths: Vec<usize> = (0..=SHOWN.len())
+            .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        let figures: usize = widths[1..].iter().map(|width| width + 2).sum();
+        widths[0] = widths[0].min(WIDTH.saturating_sub(figures).max(12));
+        let rule = "-".repeat(widths[0] + figures);
+
+        let mut text = self.heading();
+        for (i, line) in lines.iter().enumerate() {
+            if i == 1 || i == body {
+                text += &format!("{rule}\n");
+            }
+            text += &format!("{:<width$}", cut(&line[0], widths[0]), width = widths[0]);
+            for (cell, width) in line[1..].iter().zip(&widths[1..]) {
+                text += &format!("  {cell:>width$}");
+            }
+            text += "\n";
+        }
+        text + "\n" + &self.reconciliation_text()
+    }
+
+    fn line(&self, name: String, figures: &super::Figures) -> Vec<String> {
+        let cells = self.cells(figures);
+        let shown = SHOWN.map(|(column, _)| {
+            let index = COLUMNS.iter().position(|name| *name == column).unwrap_or_default();
+            match cells[index].to_string() {
+                text if text.is_empty() => "–".to_owned(),
+                // Fractions of conversions matter only where there are some.
+                text if column == "conversions" => {
+                    text.strip_suffix(".0000").map_or(text.clone(), str::to_owned)
+                }
+                text => text,
+            }
+        });
+        [name].into_iter().chain(shown).collect()
+    }
+
+    fn heading(&self) -> String {
+        let filters: Vec<String> =
+            self.filters.iter().map(|(d, value)| format!("{}={value}", d.name())).collect();
+        format!(
+            "{} to {} (exclusive), {}, {}, by {} clock, {} revenue in {}{}{}\n\n",
+            self.from,
+            self.to,
+            self.timezone,
+            self.model,
+            self.clock.name(),
+            self.revenue_basis,
+            self.currency,
+            if filters.is_empty() { "" } else { ", only " },
+            filters.join(", "),
+        )
+    }
+
+    fn reconciliation_text(&self) -> String {
+        let all = &self.reconciliation;
+        let line = |label: &str, line: &Line| {
+            format!("{label} {} ({} net)", line.orders, self.money(line.amounts.net_minor()))
+        };
+        let by_reason = |label: &str, lines: &BTreeMap<String, Line>| {
+            let sum = lines.values().fold(Line::default(), |sum, line| Line {
+                orders: sum.orders + line.orders,
+                amounts: sum.amounts + line.amounts,
+            });
+            let reasons: Vec<String> = lines.iter().map(|(reason, each)| line(reason, each)).collect();
+            match reasons.is_empty() {
+                true => line(label, &sum),
+                false => format!("{}: {}", line(label, &sum), reasons.join(", ")),
+            }
+        };
+        let mut text = format!(
+            "{}\n= {}\n+ {}\n+ {}\n",
+            line("orders received", &all.received),
+            line("attributed", &all.attributed),
+            by_reason("unattributed", &all.unattributed),
+            by_reason("excluded", &all.excluded),
+        );
+        let moved = [
+            ("of the attributed, for clicks outside the period", all.to_totals.clicks_outside),
+            ("attributed here, of orders outside the period", all.to_totals.orders_outside),
+            ("attributed, but left out by the filters", all.to_totals.filtered_out),
+        ];
+        for (label, amounts) in moved.into_iter().filter(|(_, amounts)| *amounts != Amounts::default()) {
+            text += &format!("{label}: {} net\n", self.money(amounts.net_minor()));
+        }
+        for problem in &self.problems {
+            text += &format!("note ({}): {}\n", problem.code, problem.detail);
+        }
+        text
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    match text.chars().count() > width {
+        true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}

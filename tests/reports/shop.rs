@@ -1,0 +1,337 @@
+//! A ledger made by hand, row by row, as the worker would leave it.
+
+use jiff::civil::Date;
+use sqlx::AssertSqlSafe;
+use utmost::config::{Attribution, Config};
+use utmost::domain::ids::LinkId;
+use utmost::domain::time::day_number;
+use utmost::ledger::{Ledger, Synchronous, Tx, sql};
+use utmost::reports::{Report, ReportError, ReportRequest};
+
+pub const WORKSPACE: &str = "default";
+
+pub struct Shop {
+    pub ledger: Ledger,
+    tx: Option<Tx>,
+    next: i64,
+    _dir: tempfile::TempDir,
+}
+
+/// A touch of an order: our link, or None for a rival; the day of the click.
+pub type Touch<'a> = (Option<i64>, &'a str);
+
+#[derive(Clone)]
+pub struct Order<'a> {
+    pub day: &'a str,
+    pub amount_minor: i64,
+    pub touches: &'a [Touch<'a>],
+    /// (day, amount).
+    pub refunds: &'a [(&'a str, i64)],
+    pub event: &'a str,
+    pub source: &'a str,
+    pub status: &'a str,
+    pub reason: Option<&'a str>,
+    pub assigned_value_minor: Option<i64>,
+    pub basis: &'a str,
+    /// The difference that exchange rates make to all refunds together, on the day of the last.
+    pub fx_minor: i64,
+}
+
+pub const SALE: Order<'static> = Order {
+    day: "2026-11-10",
+    amount_minor: 0,
+    touches: &[],
+    refunds: &[],
+    event: "purchase",
+    source: "shop",
+    status: "attributed",
+    reason: None,
+    assigned_value_minor: None,
+    basis: "ex_tax",
+    fx_minor: 0,
+};
+
+pub enum Value<'a> {
+    T(&'a str),
+    N(i64),
+    None,
+}
+use Value::{N, T};
+
+pub fn day(date: &str) -> i64 {
+    i64::from(day_number(date.parse::<Date>().unwrap()))
+}
+
+/// Milliseconds of noon, UTC.
+fn noon_ms(date: &str) -> i64 {
+    day(date) * 86_400_000 + 43_200_000
+}
+
+impl Shop {
+    pub async fn open(timezone: &str, currency: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open_sqlite(&dir.path().join("ledger.db"), Synchronous::Normal).await.unwrap();
+        let mut shop = Self { ledger, tx: None, next: 1, _dir: dir };
+        shop.insert(
+            "workspaces (id, name, timezone, currency, settings, created_ms)",
+            &[T(WORKSPACE), T("Test"), T(timezone), T(currency), T("{}"), N(0)],
+        )
+        .await;
+        shop
+    }
+
+    pub async fn insert(&mut self, table: &str, values: &[Value<'_>]) {
+        if self.tx.is_none() {
+            self.tx = Some(self.ledger.begin().await.unwrap());
+        }
+        let text = format!("INSERT INTO {table} VALUES {}", sql::values(1, values.len()));
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for value in values {
+            query = match value {
+                T(text) => query.bind((*text).to_owned()),
+                N(number) => query.bind(*number),
+                Value::None => query.bind(Option::<String>::None),
+            };
+        }
+        query.execute(&mut **self.tx.as_mut().unwrap()).await.unwrap();
+    }
+
+    pub async fn post(&mut self, id: &str, network: Option<&str>, campaign: Option<&str>, tags: &str) {
+        self.insert(
+            "posts (workspace, id, network, title, campaign, tags, kind, created_ms, updated_ms)",
+            &[
+                T(WORKSPACE),
+                T(id),
+                network.map_or(Value::None, T),
+                T(&format!("Title of {id}")),
+                campaign.map_or(Value::None, T),
+                T(tags),
+                T("video"),
+                N(0),
+                N(0),
+            ],
+        )
+        .await;
+    }
+
+    /// A link with one revision; its id.
+    pub async fn link(&mut self, post: Option<&str>, network: Option<&str>, campaign: Option<&str>) -> i64 {
+        let id = 1000 + self.next;
+        self.next += 1;
+        let (post, network, campaign) =
+            (post.map_or(Value::None, T), network.map_or(Value::None, T), campaign.map_or(Value::None, T));
+        self.insert(
+            "link_revisions (link, revision, from_ms, workspace, post, network, campaign, utm_source, utm_medium, tags)",
+            &[N(id), N(1), N(0), T(WORKSPACE), post, network, campaign, T(&format!("source-{}", id % 3)), T("social"), T(r#"["sale"]"#)],
+        )
+        .await;
+        id
+    }
+
+    /// Human clicks, all of them unique but `duplicates` more; one bot for each ten.
+    pub async fn clicks(&mut self, date: &str, link: i64, human: i64, duplicates: i64) {
+        let day = day(date);
+        let (bots, recorded) = (human / 10, human + duplicates + human / 10);
+        self.insert(
+            "clicks_by_day (workspace, day, link, revision, human, duplicate, bot, preview, prefetch, uniques)",
+            &[T(WORKSPACE), N(day), N(link), N(1), N(human), N(duplicates), N(bots), N(0), N(0), N(human)],
+        )
+        .await;
+        for (table, column, value) in
+            [("clicks_by_country", "country", T("DE")), ("clicks_by_device", "device", T("mobile"))]
+        {
+            self.insert(
+                &format!(
+                    "{table} (workspace, day, link, revision, {column}, human, uniques, bots, recorded)"
+                ),
+                &[T(WORKSPACE), N(day), N(link), N(1), value, N(human), N(human), N(bots), N(recorded)],
+            )
+            .await;
+        }
+    }
+
+    /// An order with everything that the worker derives from it.
+    pub async fn order(&mut self, order: Order<'_>) -> i64 {
+        let id = self.next;
+        self.next += 1;
+        let refunded: i64 = order.refunds.iter().map(|(_, minor)| minor).sum();
+        self.insert(
+            "conversions (id, workspace, source, order_id, due, evaluated_ms, received_ms, event, status, reason,
+               occurred_ms, t_ms, order_day, currency, total_minor, gross_minor, refunds_minor, net_minor, basis,
+               assigned_value_minor)",
+            &[
+                N(id),
+                T(WORKSPACE),
+                T(order.source),
+                T(&format!("order-{id}")),
+                N(0),
+                N(1),
+                N(noon_ms(order.day)),
+                T(order.event),
+                T(order.status),
+                order.reason.map_or(Value::None, T),
+                N(noon_ms(order.day)),
+                N(noon_ms(order.day)),
+                N(day(order.day)),
+                T("EUR"),
+                N(order.amount_minor),
+                N(order.amount_minor),
+                N(refunded),
+                N(order.amount_minor - refunded),
+                T(order.basis),
+                order.assigned_value_minor.map_or(Value::None, N),
+            ],
+        )
+        .await;
+        let mut changes = vec![("revenue", order.day, order.amount_minor)];
+        changes.extend(order.refunds.iter().map(|(day, minor)| ("refund", *day, -minor)));
+        if order.fx_minor != 0 {
+            changes.push(("fx", order.refunds.last().unwrap().0, order.fx_minor));
+        }
+        for (change_no, (kind, date, minor)) in (0..).zip(changes) {
+            self.insert(
+                "changes (conversion, change_no, kind, amount_minor, at_ms, day)",
+                &[N(id), N(change_no), T(kind), N(minor), N(noon_ms(date)), N(day(date))],
+            )
+            .await;
+            self.credits(id, &order, change_no, kind, date, minor).await;
+        }
+        for (n, (link, date)) in (0..).zip(order.touches) {
+            self.insert(
+                "touches (conversion, n, at_ms, via, link, revision, channel, country, device, counted)",
+                &[
+                    N(id),
+                    N(n),
+                    N(noon_ms(date)),
+                    T("journey"),
+                    link.map_or(Value::None, N),
+                    link.map_or(Value::None, |_| N(1)),
+                    link.map_or(T("paid_search"), |_| Value::None),
+                    T("DE"),
+                    T("mobile"),
+                    N(1),
+                ],
+            )
+            .await;
+        }
+        id
+    }
+
+    async fn credits(
+        &mut self,
+        id: i64,
+        order: &Order<'_>,
+        change_no: i64,
+        kind: &str,
+        date: &str,
+        minor: i64,
+    ) {
+        let count = order.touches.len() as i64;
+        let share = |whole: i64, n: i64| {
+            let left = whole.abs() % count;
+            whole / count + if n < left { whole.signum() } else { 0 }
+        };
+        for (n, (link, clicked)) in (0..).zip(order.touches) {
+            let (first, last) = (n == 0, n == count - 1);
+            let whole = |holds: bool, of: i64| if holds { of } else { 0 };
+            let weight = if change_no == 0 { 1_000_000_000 } else { 0 };
+            let mut values = vec![
+                N(id),
+                N(change_no),
+                N(n),
+                T(WORKSPACE),
+                link.map_or(Value::None, N),
+                link.map_or(Value::None, |_| N(1)),
+                T(kind),
+                T(order.event),
+                T(order.source),
+                N(day(order.day)),
+                N(day(clicked)),
+                N(day(date)),
+                N(i64::from(last)),
+            ];
+            for of in [minor, weight] {
+                // The three models that share are all linear here.
+                values.extend([
+                    N(whole(first, of)),
+                    N(whole(last, of)),
+                    N(share(of, n)),
+                    N(share(of, n)),
+                    N(share(of, n)),
+                ]);
+            }
+            self.insert(
+                "credits (conversion, change_no, n, workspace, link, revision, kind, event, source, order_day, click_day,
+                   cash_day, is_last, first_touch, last_touch, linear, time_decay, position_based, first_touch_weight,
+                   last_touch_weight, linear_weight, time_decay_weight, position_based_weight)",
+                &values,
+            )
+            .await;
+        }
+    }
+
+    pub async fn cost(
+        &mut self,
+        scope: &str,
+        target: &str,
+        minor: i64,
+        currency: &str,
+        from: &str,
+        to: &str,
+    ) {
+        let id = format!("cost-{}", self.next);
+        self.next += 1;
+        let target = match scope {
+            "link" => LinkId::from_i64(target.parse().unwrap()).unwrap().to_string(),
+            _ => target.to_owned(),
+        };
+        self.insert(
+            "costs (id, workspace, scope, target, amount_minor, currency, from_day, to_day, kind, created_ms)",
+            &[T(&id), T(WORKSPACE), T(scope), T(&target), N(minor), T(currency), N(day(from)), N(day(to)), T("spend"), N(0)],
+        )
+        .await;
+    }
+
+    pub async fn rate(&mut self, base: &str, currency: &str, date: &str, rate: &str) {
+        self.insert("rates (base, currency, day, rate)", &[T(base), T(currency), N(day(date)), T(rate)])
+            .await;
+    }
+
+    /// The report for `name=value&...`.
+    pub async fn report(&mut self, query: &str) -> Result<Report, ReportError> {
+        self.commit().await;
+        let pairs =
+            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap());
+        let request = ReportRequest::parse(pairs)?;
+        utmost::reports::attribution(&self.ledger, WORKSPACE, &request, &settings()).await
+    }
+
+    pub async fn commit(&mut self) {
+        if let Some(tx) = self.tx.take() {
+            tx.commit().await.unwrap();
+        }
+    }
+}
+
+pub fn settings() -> Attribution {
+    Config::from_layers(None, std::iter::empty()).unwrap().attribution
+}
+
+/// `key: column=value ...` for each row and the total, columns as asked.
+pub fn rows(report: &Report, columns: &[&str]) -> Vec<String> {
+    let whole = [(Some("total"), &report.totals)];
+    let rows = report.rows.iter().map(|row| (row.name.as_deref(), &row.figures));
+    rows.chain(whole)
+        .map(|(name, figures)| {
+            let cells = report.cells(figures);
+            let cell = |column: &&str| {
+                let index = utmost::reports::COLUMNS.iter().position(|name| name == column).unwrap();
+                match cells[index].to_string() {
+                    text if text.is_empty() => "null".to_owned(),
+                    text => text,
+                }
+            };
+            format!("{}: {}", name.unwrap_or("-"), columns.iter().map(cell).collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
