@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::ledger::Synchronous;
 
-pub use settings::WorkspaceSettings;
+pub use settings::{EventSettings, WorkspaceSettings};
 
 /// Every mistake found, one per line.
 #[derive(Debug, thiserror::Error)]
@@ -130,69 +130,6 @@ impl Config {
             true => Ok(config),
             false => Err(ConfigError(read.errors)),
         }
-    }
-}
-
-impl Attribution {
-    /// These settings with a workspace's own over them: a JSON object of the keys of `[attribution]`,
-    /// under `events.<event>` again for one kind of event. Every mistake is named.
-    pub fn with_overrides(&self, json: &str, event: Option<&str>) -> Result<Self, ConfigError> {
-        let object: toml::Table =
-            serde_json::from_str(json).map_err(|error| ConfigError(vec![format!("settings: {error}")]))?;
-        let mut own = object;
-        let events = own.remove("events");
-        let mut settings = self.overridden(own)?;
-        for (name, value) in events.iter().filter_map(Value::as_table).flatten() {
-            let Value::Table(table) = value else {
-                return Err(ConfigError(vec![format!("events.{name}: expected a group of keys")]));
-            };
-            let of_event = settings.overridden(table.clone())?;
-            if event == Some(name.as_str()) {
-                settings = of_event;
-            }
-        }
-        Ok(settings)
-    }
-
-    fn overridden(&self, own: Table) -> Result<Self, ConfigError> {
-        let text = toml::to_string(&Table::from_iter([("attribution".to_owned(), Value::Table(own))]))
-            .map_err(|error| ConfigError(vec![error.to_string()]))?;
-        let mut layered = raw::layer(None, std::iter::empty());
-        layered.table.insert("attribution".to_owned(), Value::Table(self.to_table()));
-        raw::merge_text(&mut layered, "settings", &text);
-        let mut read = Reader { table: layered.table, errors: layered.errors };
-        let attribution = check_attribution(&mut read);
-        match read.errors.is_empty() {
-            true => Ok(attribution),
-            false => Err(ConfigError(read.errors)),
-        }
-    }
-
-    fn to_table(&self) -> Table {
-        let choice = |on: bool, yes: &str, no: &str| Value::from(if on { yes } else { no });
-        Table::from_iter(
-            [
-                ("lookback_days", Value::Integer(i64::from(self.lookback_days))),
-                ("half_life_days", Value::Float(self.half_life_days)),
-                ("position_shares", Value::from(self.position_shares.to_vec())),
-                ("revenue_basis", Value::from(self.revenue_basis.as_str())),
-                ("rival_touches", choice(self.include_rival_touches, "include", "ignore")),
-                ("renewals", choice(self.inherit_renewals, "inherit", "exclude")),
-                ("purchase_cuts_journey", Value::Boolean(self.purchase_cuts_journey)),
-                ("duplicate_seconds", Value::Integer(i64::from(self.duplicate_seconds))),
-                ("journey_retention_days", Value::Integer(i64::from(self.journey_retention_days))),
-                (
-                    "assigned_values",
-                    Value::Table(
-                        self.assigned_values
-                            .iter()
-                            .map(|(event, amount)| (event.clone(), Value::from(amount.as_str())))
-                            .collect(),
-                    ),
-                ),
-            ]
-            .map(|(key, value)| (key.to_owned(), value)),
-        )
     }
 }
 
@@ -451,17 +388,6 @@ mod tests {
         assert_eq!(config.attribution.half_life_days, 3.0);
         assert_eq!(config.attribution.assigned_values["sign_up"], "5.00");
         assert_eq!(config.attribution.lookback_days, 100);
-    }
-
-    #[test]
-    fn a_workspace_and_an_event_can_differ() {
-        let base = load("", &[]).unwrap().attribution;
-        let json = r#"{"lookback_days": 30, "events": {"lead": {"lookback_days": 7}}}"#;
-        assert_eq!(base.with_overrides("{}", None).unwrap(), base);
-        assert_eq!(base.with_overrides(json, None).unwrap().lookback_days, 30);
-        assert_eq!(base.with_overrides(json, Some("lead")).unwrap().lookback_days, 7);
-        let ConfigError(errors) = base.with_overrides(r#"{"lookback": 3, "events": {}}"#, None).unwrap_err();
-        assert!(errors[0].starts_with("settings: attribution.lookback is unknown"), "{errors:?}");
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub(super) fn layer(file: Option<(&str, &str)>, env: impl Iterator<Item = (Strin
     let mut layered =
         Layered { table: DEFAULT.parse().expect("default.toml is valid TOML"), errors: Vec::new() };
     if let Some((name, text)) = file {
-        merge_text(&mut layered, name, text);
+        match text.parse::<Table>() {
+            Ok(table) => merge(&mut layered.table, table, "", name, &mut layered.errors),
+            Err(error) => layered.errors.push(format!("{name}: {}", error.message())),
+        }
     }
     let mut variables: Vec<_> = env.collect();
     variables.sort();
@@ -38,14 +41,6 @@ pub(super) fn layer(file: Option<(&str, &str)>, env: impl Iterator<Item = (Strin
         }
     }
     layered
-}
-
-/// Lays a TOML text, known as `name` in errors, over what is there.
-pub(super) fn merge_text(layered: &mut Layered, name: &str, text: &str) {
-    match text.parse::<Table>() {
-        Ok(table) => merge(&mut layered.table, table, "", name, &mut layered.errors),
-        Err(error) => layered.errors.push(format!("{name}: {}", error.message())),
-    }
 }
 
 fn merge(base: &mut Table, over: Table, path: &str, origin: &str, errors: &mut Vec<String>) {

@@ -34,24 +34,62 @@ pub struct WorkspaceSettings {
     /// Decimal amounts in the workspace's currency, by event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_values: Option<BTreeMap<String, String>>,
+    /// What differs again for one kind of event, such as `lead`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, EventSettings>,
+}
+
+/// Only what differs for one kind of event.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventSettings {
+    /// 1 to 400.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookback_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life_days: Option<f64>,
+    /// First, middle and last touches; they add up to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position_shares: Option<[f64; 3]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase_cuts_journey: Option<bool>,
+}
+
+impl EventSettings {
+    fn as_settings(&self) -> WorkspaceSettings {
+        WorkspaceSettings {
+            lookback_days: self.lookback_days,
+            half_life_days: self.half_life_days,
+            position_shares: self.position_shares,
+            purchase_cuts_journey: self.purchase_cuts_journey,
+            ..WorkspaceSettings::default()
+        }
+    }
 }
 
 impl WorkspaceSettings {
-    /// Notes every mistake under `settings.<name>`.
+    /// Notes every mistake under `settings.<name>` or `settings.events.<event>.<name>`.
     pub fn check(&self, base: &Attribution, flaws: &mut Flaws) {
+        self.check_under("settings", base, flaws);
+        for (event, settings) in &self.events {
+            settings.as_settings().check_under(&format!("settings.events.{event}"), base, flaws);
+        }
+    }
+
+    fn check_under(&self, path: &str, base: &Attribution, flaws: &mut Flaws) {
         let longest = base.journey_retention_days.min(400);
         if self.lookback_days.is_some_and(|days| !(1..=longest).contains(&days)) {
             let detail = format!("lookback_days must be from 1 to {longest}, as long as journeys are kept");
-            flaws.add("settings.lookback_days", detail);
+            flaws.add(format!("{path}.lookback_days"), detail);
         }
         if self.half_life_days.is_some_and(|days| !(days > 0.0 && days.is_finite())) {
-            flaws.add("settings.half_life_days", "half_life_days must be above 0");
+            flaws.add(format!("{path}.half_life_days"), "half_life_days must be above 0");
         }
         if let Some(shares) = self.position_shares
             && (shares.iter().any(|s| !(0.0..=1.0).contains(s))
                 || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-9)
         {
-            flaws.add("settings.position_shares", "give three shares that add up to 1");
+            flaws.add(format!("{path}.position_shares"), "give three shares that add up to 1");
         }
         let words: [(&str, &Option<String>, &[&str]); 3] = [
             ("revenue_basis", &self.revenue_basis, &["total", "ex_tax", "ex_tax_shipping"]),
@@ -60,16 +98,21 @@ impl WorkspaceSettings {
         ];
         for (name, given, allowed) in words {
             if given.as_deref().is_some_and(|word| !allowed.contains(&word)) {
-                flaws
-                    .add(format!("settings.{name}"), format!("{name} must be one of {}", allowed.join(", ")));
+                flaws.add(format!("{path}.{name}"), format!("{name} must be one of {}", allowed.join(", ")));
             }
         }
         for (event, value) in self.assigned_values.iter().flatten() {
             if !value.parse::<Decimal>().is_ok_and(|value| value >= Decimal::ZERO) {
-                let field = format!("settings.assigned_values.{event}");
+                let field = format!("{path}.assigned_values.{event}");
                 flaws.add(field, "give a decimal amount as a string, such as \"5.00\"");
             }
         }
+    }
+
+    /// What holds for one kind of event in the workspace.
+    pub fn over_for(&self, base: &Attribution, event: &str) -> Attribution {
+        let own = self.over(base);
+        self.events.get(event).map_or_else(|| own.clone(), |settings| settings.as_settings().over(&own))
     }
 
     /// What holds for the workspace.
@@ -117,9 +160,12 @@ mod tests {
     #[test]
     fn settings_override_what_they_name() {
         let settings: WorkspaceSettings = serde_json::from_str(
-            r#"{"lookback_days":30,"renewals":"exclude","assigned_values":{"lead":"2"}}"#,
+            r#"{"lookback_days":30,"renewals":"exclude","assigned_values":{"lead":"2"},
+                "events":{"lead":{"lookback_days":7}}}"#,
         )
         .unwrap();
+        assert_eq!(settings.over_for(&base(), "lead").lookback_days, 7);
+        assert_eq!(settings.over_for(&base(), "purchase").lookback_days, 30);
         let over = settings.over(&base());
         assert_eq!((over.lookback_days, over.inherit_renewals), (30, false));
         assert_eq!(over.assigned_values["lead"], "2");
@@ -131,11 +177,12 @@ mod tests {
     fn every_mistake_is_named() {
         let settings: WorkspaceSettings = serde_json::from_str(
             r#"{"lookback_days":0,"half_life_days":0,"position_shares":[1,1,1],"revenue_basis":"x",
-                "rival_touches":"x","renewals":"x","assigned_values":{"lead":"-1"}}"#,
+                "rival_touches":"x","renewals":"x","assigned_values":{"lead":"-1"},
+                "events":{"lead":{"lookback_days":500}}}"#,
         )
         .unwrap();
         let mut flaws = Flaws::default();
         settings.check(&base(), &mut flaws);
-        assert_eq!(flaws.check().unwrap_err().len(), 7);
+        assert_eq!(flaws.check().unwrap_err().len(), 8);
     }
 }

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
-use sqlx::Row;
-
-use crate::config::Attribution;
+use crate::config::{Attribution, WorkspaceSettings};
 use crate::domain::money::Currency;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, workspaces};
+use jiff::tz::TimeZone;
 
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -48,24 +46,15 @@ impl Workspaces {
 
     async fn read(&self, ledger: &Ledger, id: &str) -> Result<Workspace, LedgerError> {
         let damaged = |problem: String| LedgerError::Damaged(format!("workspace {id}: {problem}"));
-        let row = sqlx::query("SELECT timezone, currency, settings FROM workspaces WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&ledger.read)
-            .await?
-            .ok_or_else(|| damaged("not found".into()))?;
-        let (timezone, currency, settings): (String, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let own = |event| self.defaults.with_overrides(&settings, event).map_err(|e| damaged(e.to_string()));
-        let json: serde_json::Value = serde_json::from_str(&settings).map_err(|e| damaged(e.to_string()))?;
-        let mut by_event = HashMap::new();
-        for event in json.get("events").and_then(|events| events.as_object()).into_iter().flatten() {
-            by_event.insert(event.0.clone(), own(Some(event.0))?);
-        }
+        let row = workspaces::get(ledger, id).await?.ok_or_else(|| damaged("not found".into()))?;
+        let settings: WorkspaceSettings =
+            serde_json::from_str(&row.settings).map_err(|e| damaged(e.to_string()))?;
+        let of_event = |event: &String| (event.clone(), settings.over_for(&self.defaults, event));
         Ok(Workspace {
-            zone: TimeZone::get(&timezone).map_err(|e| damaged(e.to_string()))?,
-            currency: currency.parse().map_err(|_| damaged(format!("currency {currency}")))?,
-            base: own(None)?,
-            by_event,
+            zone: TimeZone::get(&row.timezone).map_err(|e| damaged(e.to_string()))?,
+            currency: row.currency.parse().map_err(|_| damaged(format!("currency {}", row.currency)))?,
+            base: settings.over(&self.defaults),
+            by_event: settings.events.keys().map(of_event).collect(),
         })
     }
 }
