@@ -8,6 +8,7 @@ mod idempotency;
 mod keys;
 mod links;
 mod page;
+mod reports;
 mod workspaces;
 
 use std::sync::Arc;
@@ -72,6 +73,7 @@ pub fn router(api: Arc<Api>) -> Router {
     let v1 = Router::new()
         .merge(keys::routes())
         .merge(links::routes())
+        .merge(reports::routes())
         .merge(workspaces::routes())
         .route_layer(from_fn_with_state(Arc::clone(&api), idempotent))
         .route_layer(from_fn_with_state(Arc::clone(&api), authenticate));

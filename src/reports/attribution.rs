@@ -8,31 +8,36 @@ use super::costs::{self, Cost};
 use super::reconcile::reconcile;
 use super::report::{Report, Row};
 use super::{Figures, Problem, ReportError, ReportRequest};
-use crate::config::Attribution;
+use crate::config::{Attribution, WorkspaceSettings};
 use crate::domain::ids::LinkId;
 use crate::domain::money::Currency;
 use crate::domain::time::{day_date, hour_of_week, now_ms, rfc3339};
 use crate::ledger::reports::{self as sums, Amounts, Clicks, Clock, Dimension, Key, ReceivedOrders, Slice};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, workspaces};
 
 /// Milliseconds in a quarter of an hour.
 const QUARTER_MS: i64 = 900_000;
 
-/// The attribution report of a workspace, whose effective settings are `settings`.
+/// The attribution report of a workspace; its own settings stand over `defaults`.
 pub async fn attribution(
     ledger: &Ledger,
     workspace: &str,
     request: &ReportRequest,
-    settings: &Attribution,
+    defaults: &Attribution,
 ) -> Result<Report, ReportError> {
-    let found = sums::workspace(ledger, workspace).await?;
+    let found = workspaces::get(ledger, workspace).await?;
     let found = found.ok_or_else(|| ReportError::UnknownWorkspace(workspace.to_owned()))?;
-    let zone = found.timezone;
+    let damaged = |problem: String| LedgerError::Damaged(format!("workspace {workspace}: {problem}"));
+    let zone = TimeZone::get(&found.timezone).map_err(|error| damaged(error.to_string()))?;
+    let currency: Currency = found.currency.parse().map_err(|_| damaged(found.currency.clone()))?;
+    let own: WorkspaceSettings =
+        serde_json::from_str(&found.settings).map_err(|error| damaged(error.to_string()))?;
+    let settings = &own.over_for(defaults, &request.event);
     let as_of_ms = now_ms();
     let used = sums::days(ledger, workspace).await?;
     let slice = request.slice(workspace, &zone, used, as_of_ms)?;
 
-    let (rows, totals, mut problems) = figures(ledger, &slice, request, &zone, found.currency).await?;
+    let (rows, totals, mut problems) = figures(ledger, &slice, request, &zone, currency).await?;
     let orders = sums::received(ledger, &slice).await?;
     let rival_share = sums::rival_share(ledger, &slice, request.model.as_str()).await?;
     let moved = match slice.clock {
@@ -47,7 +52,7 @@ pub async fn attribution(
     problems.extend(order_problems(&orders, settings));
     let pending = sums::pending(ledger, workspace).await?;
     if pending > 0 {
-        let detail = format!("{pending} received orders are not evaluated yet");
+        let detail = format!("received orders that are not evaluated yet: {pending}");
         problems.push(Problem { code: "pending", detail });
     }
 
@@ -57,13 +62,13 @@ pub async fn attribution(
         from: day_date(slice.from_day as i32),
         to: day_date(slice.to_day as i32),
         timezone: zone.iana_name().unwrap_or_default().to_owned(),
-        currency: found.currency,
+        currency,
         clock: slice.clock,
         filters: slice.filters.iter().map(|(d, key)| (*d, name(*d, key).unwrap_or_default())).collect(),
         event: slice.event.clone(),
         revenue_basis: revenue_basis(settings),
         as_of: rfc3339(as_of_ms),
-        settings_hash: settings_hash(settings),
+        settings_hash: settings_hash(defaults, &found.settings),
         rows: rows_of(ledger, &slice, request.by, rows).await?,
         totals,
         reconciliation,
@@ -181,18 +186,19 @@ fn order_problems(orders: &[ReceivedOrders], settings: &Attribution) -> Vec<Prob
     let missing: i64 =
         orders.iter().filter(|o| o.reason.as_deref() == Some("missing_rate")).map(|o| o.count).sum();
     if missing > 0 {
-        let detail = format!("{missing} orders are excluded: no exchange rate for their day");
+        let detail = format!("orders excluded, since no exchange rate is known for their day: {missing}");
         problems.push(Problem { code: "missing_rate", detail });
     }
     let wanted = revenue_basis(settings);
     let mut fallen_back: BTreeMap<&str, i64> = BTreeMap::new();
     for order in orders.iter().filter(|order| order.status != "excluded") {
-        if let Some(basis) = order.basis.as_deref().filter(|basis| *basis != wanted) {
+        let basis = order.basis.as_deref().filter(|basis| *basis != wanted);
+        if let Some(basis) = basis.filter(|_| order.amounts.revenue_minor != 0) {
             *fallen_back.entry(basis).or_default() += order.count;
         }
     }
     for (basis, count) in fallen_back.into_iter().filter(|(_, count)| *count > 0) {
-        let detail = format!("{count} orders count on the basis {basis}: their platform states no more");
+        let detail = format!("orders on the basis {basis}, since their platform states no more: {count}");
         problems.push(Problem { code: "basis_fallback", detail });
     }
     problems
@@ -204,9 +210,9 @@ fn revenue_basis(settings: &Attribution) -> &'static str {
     RevenueBasis::from_setting(&settings.revenue_basis).unwrap_or(RevenueBasis::ExTax).as_str()
 }
 
-/// Over all settings by name and value, as their debug text gives them.
-fn settings_hash(settings: &Attribution) -> String {
-    blake3::hash(format!("{settings:?}").as_bytes()).to_hex()[..16].to_owned()
+/// Over all settings by name and value, as their debug text gives them, and the workspace's own.
+fn settings_hash(defaults: &Attribution, own: &str) -> String {
+    blake3::hash(format!("{defaults:?} {own}").as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Rows with names and labels: time in its order, others by net revenue, the largest first.

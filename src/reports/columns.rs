@@ -1,4 +1,4 @@
-//! A row's figures and their columns, exactly as docs/REPORTS.md defines them.
+//! A row's figures and their columns, as docs/REPORTS.md defines them.
 //!
 //! Everything is computed in integers; what does not come out even is rounded once, half to even: money
 //! to its currency's minor units (per click: two digits more), percentages to 2 digits, rates and

@@ -1,9 +1,9 @@
 //! A report as a table for the terminal, at most 120 columns wide, with the reconciliation below.
 
-use super::Line;
-use super::{COLUMNS, Report};
-use crate::ledger::reports::{Amounts, Key};
 use std::collections::BTreeMap;
+
+use super::{COLUMNS, Figures, Line, Report};
+use crate::ledger::reports::{Amounts, Key};
 
 /// What fits; the JSON and the CSV have all columns.
 const SHOWN: [(&str, &str); 9] = [
@@ -61,7 +61,7 @@ impl Report {
         text + "\n" + &self.reconciliation_text()
     }
 
-    fn line(&self, name: String, figures: &super::Figures) -> Vec<String> {
+    fn line(&self, name: String, figures: &Figures) -> Vec<String> {
         let cells = self.cells(figures);
         let shown = SHOWN.map(|(column, _)| {
             let index = COLUMNS.iter().position(|name| *name == column).unwrap_or_default();
@@ -80,8 +80,8 @@ impl Report {
     fn heading(&self) -> String {
         let filters: Vec<String> =
             self.filters.iter().map(|(d, value)| format!("{}={value}", d.name())).collect();
-        format!(
-            "{} to {} (exclusive), {}, {}, by {} clock, {} revenue in {}{}{}\n\n",
+        let heading = format!(
+            "{} to {} (exclusive), {}, {}, by {} clock, {} revenue in {}{}{}",
             self.from,
             self.to,
             self.timezone,
@@ -91,7 +91,8 @@ impl Report {
             self.currency,
             if filters.is_empty() { "" } else { ", only " },
             filters.join(", "),
-        )
+        );
+        wrapped(&heading) + "\n"
     }
 
     fn reconciliation_text(&self) -> String {
@@ -110,26 +111,45 @@ impl Report {
                 false => format!("{}: {}", line(label, &sum), reasons.join(", ")),
             }
         };
-        let mut text = format!(
-            "{}\n= {}\n+ {}\n+ {}\n",
+        let mut lines = vec![
             line("orders received", &all.received),
-            line("attributed", &all.attributed),
-            by_reason("unattributed", &all.unattributed),
-            by_reason("excluded", &all.excluded),
-        );
+            line("= attributed", &all.attributed),
+            by_reason("+ unattributed", &all.unattributed),
+            by_reason("+ excluded", &all.excluded),
+        ];
         let moved = [
             ("of the attributed, for clicks outside the period", all.to_totals.clicks_outside),
             ("attributed here, of orders outside the period", all.to_totals.orders_outside),
             ("attributed, but left out by the filters", all.to_totals.filtered_out),
         ];
         for (label, amounts) in moved.into_iter().filter(|(_, amounts)| *amounts != Amounts::default()) {
-            text += &format!("{label}: {} net\n", self.money(amounts.net_minor()));
+            lines.push(format!("{label}: {} net", self.money(amounts.net_minor())));
         }
         for problem in &self.problems {
-            text += &format!("note ({}): {}\n", problem.code, problem.detail);
+            lines.push(format!("note ({}): {}", problem.code, problem.detail));
         }
-        text
+        lines.iter().map(|line| wrapped(line)).collect()
     }
+}
+
+/// Lines of at most [`WIDTH`] characters, each ended, those after the first indented.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > WIDTH {
+            lines.push_str("\n   ");
+            width = 3;
+        }
+        if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines.push_str(word);
+        width += length;
+    }
+    lines + "\n"
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -452,3 +452,13 @@ async fn json_and_csv_agree_and_say_what_they_are() {
     }
     assert_eq!(lines.next(), None);
 }
+
+#[tokio::test]
+async fn the_table_fits_a_terminal_and_ends_with_the_reconciliation() {
+    let mut shop = november().await;
+    shop.cost("post", "a", 9_000, "EUR", "2026-11-11", "2026-12-11").await;
+    let report = shop.report(&format!("{IN_NOVEMBER}&by=post&model=linear&network=instagram")).await.unwrap();
+    let table = report.to_table();
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    insta::assert_snapshot!(table);
+}

@@ -6,13 +6,11 @@ mod costs;
 mod figures;
 mod reconcile;
 
-use jiff::tz::TimeZone;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Ledger, LedgerError};
 use crate::domain::ids::LinkId;
-use crate::domain::money::Currency;
 
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use figures::{Assigned, Clicks, Credits, assigned, assisted, clicks, credits, touches};
@@ -205,26 +203,6 @@ pub fn tags_of(key: &Key) -> Result<Vec<String>, LedgerError> {
     tags.sort();
     tags.dedup();
     Ok(tags)
-}
-
-pub struct Workspace {
-    pub timezone: TimeZone,
-    pub currency: Currency,
-}
-
-/// None where there is no such workspace.
-pub async fn workspace(ledger: &Ledger, id: &str) -> Result<Option<Workspace>, LedgerError> {
-    let row = sqlx::query("SELECT timezone, currency FROM workspaces WHERE id = $1")
-        .bind(id)
-        .fetch_optional(&ledger.read)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let (timezone, currency): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-    let damaged = || LedgerError::Damaged(format!("workspace {id}: {timezone} {currency}"));
-    Ok(Some(Workspace {
-        timezone: TimeZone::get(&timezone).map_err(|_| damaged())?,
-        currency: currency.parse().map_err(|_| damaged())?,
-    }))
 }
 
 /// The first and the last day on which anything happened, None in an empty workspace.
