@@ -13,7 +13,7 @@ use super::{BATCH_MAX, Worker, WorkerError};
 use crate::domain::ids::{ClickId, VisitorId};
 use crate::domain::time;
 use crate::ledger::rollups::{LinkHistory, link_histories};
-use crate::ledger::{facts, rollups};
+use crate::ledger::{facts, links, rollups};
 use crate::log::record::{Click, Record, Request};
 use crate::log::{Position, Stream};
 
@@ -93,6 +93,10 @@ impl ClickReader {
             return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
         }
         rollups::add(&mut tx, &counted).await?;
+        let clicked = counted.by_day.iter().filter(|(_, counts)| counts.human > 0);
+        let clicked: BTreeSet<i64> = clicked.map(|((_, _, link, ..), _)| link.as_i64()).collect();
+        let clicked = Vec::from_iter(clicked);
+        links::close_full(&worker.ledger, &mut tx, &clicked, time::now_ms()).await?;
         let mut marked = 0;
         for (workspace, (first_ms, visitors)) in visitors(&steps) {
             if facts::latest_t_ms(&mut tx, &workspace).await?.is_some_and(|t_ms| first_ms <= t_ms) {
