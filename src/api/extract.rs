@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::Value;
 
 use super::error::{Answer, Kind, Problem};
 
@@ -37,7 +38,7 @@ impl<T: DeserializeOwned, S: Sync, const MAX: usize> FromRequest<S> for Json<T, 
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub fn is_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
@@ -73,9 +74,24 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
 }
 
 /// The same for a part of a body that was read already.
-pub fn parse_value<T: DeserializeOwned>(value: serde_json::Value) -> Answer<T> {
+pub fn parse_value<T: DeserializeOwned>(value: Value) -> Answer<T> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| shape_problem(error.path().to_string(), &error.inner().to_string()))
+}
+
+/// A list, one item alone, or an object that holds nothing but a list by `name`.
+pub fn parse_list<T: DeserializeOwned>(value: Value, name: &str) -> Answer<Vec<T>> {
+    let items = match value {
+        Value::Array(items) => items,
+        Value::Object(mut object) if object.len() == 1 && object.get(name).is_some_and(Value::is_array) => {
+            match object.remove(name) {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            }
+        }
+        item => vec![item],
+    };
+    items.into_iter().map(parse_value).collect()
 }
 
 /// The query string; unknown parameters are refused by types that deny unknown fields.

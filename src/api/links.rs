@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::auth::{Caller, Scope};
 use super::error::{Answer, Problem, ProblemBody, Problems};
-use super::extract::{BULK_MAX_BYTES, Json, Query, Segment, nullable, parse_value};
+use super::extract::{BULK_MAX_BYTES, Json, Query, Segment, nullable, parse_list, parse_value};
 use super::fields;
 use super::idempotency::Repeat;
 use super::page::{Page, Window};
@@ -309,22 +309,6 @@ pub async fn create(
     saved(made.fed, StatusCode::CREATED, &show(&api, made.value, 0))
 }
 
-/// Either a list of links, or an object with a list of them in `links`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum BulkInput {
-    #[schema(value_type = Vec<LinkInput>)]
-    List(Vec<Value>),
-    Object(BulkObject),
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BulkObject {
-    #[schema(value_type = Vec<LinkInput>)]
-    links: Vec<Value>,
-}
-
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkResults {
     results: Vec<BulkResult>,
@@ -342,20 +326,18 @@ pub struct BulkResult {
     problem: Option<ProblemBody>,
 }
 
-/// Make up to 1,000 links at once.
+/// Make up to 1,000 links at once: a list, or an object with the list in `links`.
 ///
 /// Each is answered by itself; one that cannot be made keeps none of the others from being made.
-#[utoipa::path(post, path = "/api/v1/links/bulk", tag = "links", request_body = BulkInput,
+#[utoipa::path(post, path = "/api/v1/links/bulk", tag = "links", request_body = Vec<LinkInput>,
     responses((status = 200, body = BulkResults), Problems))]
 pub async fn create_many(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(input): Json<BulkInput, BULK_MAX_BYTES>,
+    Json(input): Json<Value, BULK_MAX_BYTES>,
 ) -> Answer<Response> {
     let workspace = caller.may(Scope::Links)?;
-    let items = match input {
-        BulkInput::List(items) | BulkInput::Object(BulkObject { links: items }) => items,
-    };
+    let items: Vec<Value> = parse_list(input, "links")?;
     if items.is_empty() || items.len() > BULK_MAX {
         return Err(Problem::invalid("links", format!("send 1 to {BULK_MAX} links")));
     }

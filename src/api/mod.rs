@@ -1,6 +1,8 @@
 //! The HTTP API: native routes under `/api/v1`, webhooks under `/hooks`, and how the program feels.
 
 mod auth;
+mod costs;
+mod coupons;
 mod error;
 mod extract;
 mod fields;
@@ -8,6 +10,8 @@ mod idempotency;
 mod keys;
 mod links;
 mod page;
+mod posts;
+mod rates;
 mod reports;
 mod workspaces;
 
@@ -71,8 +75,12 @@ impl Api {
 /// All routes of the API. Whatever it does not know is answered as a problem.
 pub fn router(api: Arc<Api>) -> Router {
     let v1 = Router::new()
+        .merge(costs::routes())
+        .merge(coupons::routes())
         .merge(keys::routes())
         .merge(links::routes())
+        .merge(posts::routes())
+        .merge(rates::routes())
         .merge(reports::routes())
         .merge(workspaces::routes())
         .route_layer(from_fn_with_state(Arc::clone(&api), idempotent))

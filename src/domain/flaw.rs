@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+const TAGS_MAX: usize = 50;
+
 /// One mistake: the field as the caller wrote it (`utm.source`, `items[3].url`), and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Flaw {
@@ -48,6 +50,19 @@ impl Flaws {
             self.add(field, format!("{field} must have 1 to 200 characters"));
         }
         given.to_owned()
+    }
+
+    /// Tags: at most 50 texts of at most 100 characters, each once.
+    pub fn tags(&mut self, field: &str, given: Vec<String>) -> Vec<String> {
+        let mut tags: Vec<String> = Vec::new();
+        for tag in given {
+            let tag = self.text(field, Some(tag), 100);
+            tags.extend(tag.filter(|tag| !tags.contains(tag)));
+        }
+        if tags.len() > TAGS_MAX {
+            self.add(field, format!("give at most {TAGS_MAX} {field}"));
+        }
+        tags
     }
 
     /// Errs with all that was gathered, if anything was.

@@ -4,6 +4,8 @@
 //! PostgreSQL would widen them. Reads come from a pool, writes go through [`Ledger::begin`].
 
 pub mod conversions;
+pub mod costs;
+pub mod coupons;
 pub mod facts;
 pub mod idempotency;
 pub mod keys;

@@ -1,4 +1,4 @@
-//! Posts, their metrics by day, and the coupons bound to posts and links.
+//! Posts and their metrics by day.
 
 use std::collections::HashMap;
 
@@ -59,6 +59,17 @@ pub async fn ensure(tx: &mut Tx, workspace: &str, ids: &[&str], now_ms: i64) -> 
         query.execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+/// The post, which is there, locked until the transaction ends.
+pub async fn lock(ledger: &Ledger, tx: &mut Tx, workspace: &str, id: &str) -> Result<PostRow, LedgerError> {
+    let text = format!("SELECT {COLUMNS} FROM posts WHERE workspace = $1 AND id = $2{}", ledger.for_update());
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(workspace.to_owned())
+        .bind(id.to_owned())
+        .fetch_one(&mut **tx)
+        .await?;
+    read(&row)
 }
 
 /// Those of `ids` that there are.
@@ -223,76 +234,4 @@ pub async fn metrics(
         })
     };
     rows.iter().rev().map(read).collect()
-}
-
-/// A coupon code bound to a post or to a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CouponRow {
-    /// Upper case.
-    pub code: String,
-    pub post: Option<String>,
-    pub link: Option<i64>,
-    pub created_ms: i64,
-}
-
-fn read_coupon(row: &AnyRow) -> Result<CouponRow, LedgerError> {
-    Ok(CouponRow {
-        code: row.try_get(0)?,
-        post: row.try_get(1)?,
-        link: row.try_get(2)?,
-        created_ms: row.try_get(3)?,
-    })
-}
-
-pub async fn put_coupon(tx: &mut Tx, workspace: &str, coupon: &CouponRow) -> Result<(), LedgerError> {
-    sqlx::query(
-        "INSERT INTO coupons (workspace, code, post, link, created_ms) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (workspace, code) DO UPDATE SET post = excluded.post, link = excluded.link",
-    )
-    .bind(workspace.to_owned())
-    .bind(coupon.code.clone())
-    .bind(coupon.post.clone())
-    .bind(coupon.link)
-    .bind(coupon.created_ms)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// By code, after `after`.
-pub async fn coupons(
-    ledger: &Ledger,
-    workspace: &str,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<CouponRow>, LedgerError> {
-    let rows = sqlx::query(
-        "SELECT code, post, link, created_ms FROM coupons WHERE workspace = $1 AND code > $2 ORDER BY code LIMIT $3",
-    )
-    .bind(workspace.to_owned())
-    .bind(after.to_owned())
-    .bind(limit)
-    .fetch_all(&ledger.read)
-    .await?;
-    rows.iter().map(read_coupon).collect()
-}
-
-pub async fn coupon(ledger: &Ledger, workspace: &str, code: &str) -> Result<Option<CouponRow>, LedgerError> {
-    let row =
-        sqlx::query("SELECT code, post, link, created_ms FROM coupons WHERE workspace = $1 AND code = $2")
-            .bind(workspace.to_owned())
-            .bind(code.to_owned())
-            .fetch_optional(&ledger.read)
-            .await?;
-    row.as_ref().map(read_coupon).transpose()
-}
-
-/// Whether it was there.
-pub async fn delete_coupon(tx: &mut Tx, workspace: &str, code: &str) -> Result<bool, LedgerError> {
-    let done = sqlx::query("DELETE FROM coupons WHERE workspace = $1 AND code = $2")
-        .bind(workspace.to_owned())
-        .bind(code.to_owned())
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() > 0)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Ledger, LedgerError, sql};
+use super::{Ledger, LedgerError, Tx, sql};
 
 /// A rate holds until the next one, but no longer than this: weekends and holidays have none of their own.
 const VALID_DAYS: i32 = 7;
@@ -16,6 +16,33 @@ pub async fn rate(ledger: &Ledger, from: &str, to: &str, day: i32) -> Result<Opt
         return Ok(Some(Decimal::ONE));
     }
     Ok(Rates::load(ledger, &[from, to], day, day + 1).await?.find(from, to, day))
+}
+
+/// One unit of `base` is `rate` units of `currency` on a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateRow {
+    pub base: String,
+    pub currency: String,
+    /// Days since 1970.
+    pub day: i64,
+    pub rate: Decimal,
+}
+
+/// Stores rates, in place of those of the same day, and marks the conversions that wait for one as due.
+pub async fn put(tx: &mut Tx, rows: &[RateRow]) -> Result<(), LedgerError> {
+    for rows in rows.chunks(1000) {
+        let text = format!(
+            "INSERT INTO rates (base, currency, day, rate) VALUES {} \
+             ON CONFLICT (base, currency, day) DO UPDATE SET rate = excluded.rate",
+            sql::values(rows.len(), 4)
+        );
+        let query = rows.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, row| {
+            query.bind(row.base.clone()).bind(row.currency.clone()).bind(row.day).bind(row.rate.to_string())
+        });
+        query.execute(&mut **tx).await?;
+    }
+    sqlx::query("UPDATE conversions SET due = 1 WHERE reason = 'missing_rate'").execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// The rates of some currencies over some days, by base, currency and day.

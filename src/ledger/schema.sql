@@ -365,8 +365,8 @@ CREATE TABLE click_ids (
 CREATE INDEX click_ids_by_time ON click_ids (partition, last_ms);
 
 CREATE TABLE costs (
-  id           TEXT PRIMARY KEY,
   workspace    TEXT NOT NULL,
+  id           TEXT NOT NULL,
   scope        TEXT NOT NULL,         -- post | link | campaign | network
   target       TEXT NOT NULL,
   amount_minor BIGINT NOT NULL,
@@ -375,7 +375,8 @@ CREATE TABLE costs (
   to_day       BIGINT NOT NULL,       -- exclusive
   kind         TEXT NOT NULL,         -- spend | hours | tools | ... the user's word
   note         TEXT,
-  created_ms   BIGINT NOT NULL
+  created_ms   BIGINT NOT NULL,
+  PRIMARY KEY (workspace, id)
 );
 CREATE INDEX costs_by_workspace ON costs (workspace, from_day);
 

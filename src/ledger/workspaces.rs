@@ -1,5 +1,6 @@
 //! Workspaces and their domains.
 
+use jiff::tz::TimeZone;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -54,6 +55,13 @@ pub async fn get(ledger: &Ledger, id: &str) -> Result<Option<WorkspaceRow>, Ledg
     .fetch_optional(&ledger.read)
     .await?;
     Ok(row.as_ref().map(read).transpose()?)
+}
+
+/// The zone in which the workspace's days are.
+pub async fn zone(ledger: &Ledger, id: &str) -> Result<TimeZone, LedgerError> {
+    let damaged = |problem: String| LedgerError::Damaged(format!("workspace {id}: {problem}"));
+    let workspace = get(ledger, id).await?.ok_or_else(|| damaged("not found".to_owned()))?;
+    TimeZone::get(&workspace.timezone).map_err(|error| damaged(error.to_string()))
 }
 
 /// By id, after `after`.

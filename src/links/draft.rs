@@ -12,7 +12,6 @@ use crate::domain::utm::{UTM_PARAMS, Utm, is_click_param};
 use crate::ledger::links::LinkRow;
 use crate::ledger::posts::PostRow;
 
-const TAGS_MAX: usize = 50;
 const UTM_MAX_CHARS: usize = 255;
 
 /// A `utm_source` that is one of these tells the network, where nothing else does.
@@ -170,7 +169,7 @@ impl Draft {
             link.external_id = external_id.map(|id| flaws.id("external_id", &id));
         }
         if let Some(tags) = fields.tags {
-            link.tags = checked_tags(tags, &mut flaws);
+            link.tags = flaws.tags("tags", tags);
         }
         if let Some(expires_ms) = fields.expires_ms {
             link.expires_ms = expires_ms;
@@ -275,18 +274,6 @@ fn default_tags(link: &LinkRow) -> Utm {
         content: free(&own.content, LinkId::from_i64(link.id).ok().map(|id| id.to_string())),
         ..Utm::default()
     }
-}
-
-fn checked_tags(given: Vec<String>, flaws: &mut Flaws) -> Vec<String> {
-    let mut tags: Vec<String> = Vec::new();
-    for tag in given {
-        let tag = flaws.text("tags", Some(tag), 100);
-        tags.extend(tag.filter(|tag| !tags.contains(tag)));
-    }
-    if tags.len() > TAGS_MAX {
-        flaws.add("tags", format!("a link has at most {TAGS_MAX} tags"));
-    }
-    tags
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use sqlx::Row as _;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use utmost::api::Api;
@@ -100,6 +101,10 @@ impl Server {
         let mut tx = self.ledger.begin().await.unwrap();
         sqlx::query(sql).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query(sql).fetch_one(&self.ledger.read).await.unwrap().get(0)
     }
 }
 
