@@ -18,6 +18,7 @@ pub mod attribution;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod hot;
 pub mod intake;
 pub mod ledger;
 pub mod links;

@@ -167,6 +167,13 @@ pub async fn own_domains(tx: &mut Tx, names: &[&str]) -> Result<Vec<DomainRow>, 
     Ok(found)
 }
 
+/// Whether a domain is a short domain of ours, whosever it is.
+pub async fn is_domain(ledger: &Ledger, domain: &str) -> Result<bool, LedgerError> {
+    let row =
+        sqlx::query("SELECT 1 FROM domains WHERE domain = $1").bind(domain).fetch_optional(&ledger.read);
+    Ok(row.await?.is_some())
+}
+
 /// The workspace's own and the shared ones, by name, after `after`.
 pub async fn list_domains(
     ledger: &Ledger,

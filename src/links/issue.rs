@@ -9,6 +9,7 @@ use std::fmt;
 
 use url::Url;
 
+use super::cache::{Located, SourceError};
 use super::copies::{Copies, CopiesError};
 use super::draft::{Draft, Known, authority};
 use super::{HotLink, domain_key, slug};
@@ -407,6 +408,16 @@ pub fn hot_link(link: &LinkRow) -> HotLink {
         closed: link.archived_ms.is_some() || link.full_ms.is_some(),
         revision: link.version,
     }
+}
+
+/// What a redirect needs of `domain/slug`, read from the ledger itself.
+pub(super) async fn locate(ledger: &Ledger, key: &str) -> Result<Located, SourceError> {
+    if let Some(link) = links::by_hot_keys(ledger, &[key]).await?.first() {
+        return Ok(Located::Link(hot_link(link)));
+    }
+    let domain = key.split('/').next().unwrap_or_default();
+    let is_own = workspaces::is_domain(ledger, domain).await?;
+    Ok(if is_own { Located::NoLink } else { Located::UnknownDomain })
 }
 
 /// Where clicks go, as it is shown to people: with the link's tags, without a click token.

@@ -1,10 +1,14 @@
 //! Links: what may be one, and how a redirector gets at it.
 
+pub mod cache;
 pub mod copies;
 pub mod destination;
 mod draft;
 mod feed;
+pub mod follow;
 pub mod issue;
+pub mod live;
+pub mod redis;
 pub mod slug;
 
 use std::borrow::Cow;

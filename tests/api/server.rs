@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use utmost::api::Api;
 use utmost::config::Config;
 use utmost::ledger::{Ledger, Synchronous};
+use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
 
 pub const ADMIN_KEY: &str = "an-admin-key-for-tests";
@@ -37,7 +38,10 @@ impl Server {
         let ledger = Ledger::open_sqlite(&dir.path().join("ledger.db"), Synchronous::Normal).await.unwrap();
         let config = Arc::new(Config::from_layers(None, std::iter::empty()).unwrap());
         let public_url = "https://go.test".parse().unwrap();
-        let api = Api::start(config, ledger.clone(), Copies::Embedded, public_url, ADMIN_KEY).await.unwrap();
+        let source = LinkSource::Ledger(ledger.clone());
+        let links = LinkCache::new(source, 1 << 20, LinkCacheMetrics::default());
+        let api =
+            Api::start(config, ledger.clone(), Copies::Embedded(links), public_url, ADMIN_KEY).await.unwrap();
         let router = utmost::api::router(api);
         let headers = vec![("authorization".into(), format!("Bearer {ADMIN_KEY}"))];
         Self { router, ledger, headers, _dir: Arc::new(dir) }

@@ -1,17 +1,13 @@
 //! Journeys in Redis: a sorted set per visitor, `{prefix}:1:journey:{workspace/visitor}`, score the click's
 //! time, member click id, link id, country and device. Keys without a visitor are `seen`, not `journey`.
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{Client, Cmd, FromRedisValue, RedisError, Value, cmd, pipe};
+use redis::{Cmd, FromRedisValue, RedisError, cmd};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ANONYMOUS_MS, JourneyError, Step, Who};
+use crate::hot::Connection;
 
-/// Commands per round trip.
-const PIPELINE_MAX: usize = 1000;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -20,34 +16,11 @@ pub struct RedisJourneys {
     prefix: String,
 }
 
-#[derive(Clone)]
-enum Connection {
-    Single(ConnectionManager),
-    /// The keys of a batch lie on different nodes, so its commands go one by one.
-    Cluster(ClusterConnection),
-}
-
 impl RedisJourneys {
     /// `url`: `redis://host:port/db` or `redis-cluster://a,b,c`.
     pub async fn open(url: &str, prefix: &str) -> Result<Self, JourneyError> {
-        let connection = match url.strip_prefix("redis-cluster://") {
-            Some(nodes) => {
-                let (credentials, hosts) = nodes
-                    .rsplit_once('@')
-                    .map_or((String::new(), nodes), |(c, hosts)| (format!("{c}@"), hosts));
-                let nodes: Vec<String> =
-                    hosts.split(',').map(|host| format!("redis://{credentials}{}", host.trim())).collect();
-                Connection::Cluster(ClusterClient::new(nodes)?.get_async_connection().await?)
-            }
-            None => {
-                let config = ConnectionManagerConfig::new()
-                    .set_response_timeout(Some(ANSWER_WITHIN))
-                    .set_connection_timeout(Some(ANSWER_WITHIN));
-                let client = Client::open(url)?;
-                // Lazy: the worker starts while Redis is away, and waits.
-                Connection::Single(ConnectionManager::new_lazy_with_config(client, config)?)
-            }
-        };
+        // The worker starts while Redis is away, and waits.
+        let connection = Connection::new(url, ANSWER_WITHIN)?;
         Ok(Self { connection, prefix: prefix.to_owned() })
     }
 
@@ -75,7 +48,7 @@ impl RedisJourneys {
             expire.arg(&key).arg(expires_ms);
             commands.push(expire);
         }
-        self.run(&commands).await?;
+        self.connection.run(&commands).await?;
         Ok(())
     }
 
@@ -94,7 +67,7 @@ impl RedisJourneys {
             })
             .collect();
         let mut journeys = Vec::with_capacity(whose.len());
-        for members in self.run(&ranges).await? {
+        for members in self.connection.run(&ranges).await? {
             let members = Vec::<Vec<u8>>::from_redis_value(members).map_err(RedisError::from)?;
             journeys.push(members.iter().filter_map(|bytes| Step::from_bytes(bytes)).collect());
         }
@@ -104,31 +77,8 @@ impl RedisJourneys {
     pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
         let mut delete = cmd("DEL");
         delete.arg(self.key(who));
-        self.run(&[delete]).await?;
+        self.connection.run(&[delete]).await?;
         Ok(())
-    }
-
-    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
-        let mut answers = Vec::with_capacity(commands.len());
-        match &self.connection {
-            Connection::Single(connection) => {
-                let mut connection = connection.clone();
-                for chunk in commands.chunks(PIPELINE_MAX) {
-                    let mut pipeline = pipe();
-                    for command in chunk {
-                        pipeline.add_command(command.clone());
-                    }
-                    answers.extend(pipeline.query_async::<Vec<Value>>(&mut connection).await?);
-                }
-            }
-            Connection::Cluster(connection) => {
-                let mut connection = connection.clone();
-                for command in commands {
-                    answers.push(command.query_async::<Value>(&mut connection).await?);
-                }
-            }
-        }
-        Ok(answers)
     }
 
     fn key(&self, who: &Who) -> String {

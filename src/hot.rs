@@ -1,0 +1,80 @@
+//! A connection to the hot store in Redis, one server or a cluster, for everything but the event log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::{Client, Cmd, RedisError, Value, pipe};
+use tokio::sync::OnceCell;
+
+/// Commands per round trip.
+const PIPELINE_MAX: usize = 1000;
+
+/// Cheap to clone. It connects when it is first used and again whenever it has to, so that a process
+/// starts while Redis is away.
+#[derive(Clone)]
+pub enum Connection {
+    Single(ConnectionManager),
+    Cluster(Arc<Cluster>),
+}
+
+pub struct Cluster {
+    client: ClusterClient,
+    connection: OnceCell<ClusterConnection>,
+}
+
+impl Connection {
+    /// `url`: `redis://host:port/db` or `redis-cluster://a,b,c`. Answers that take longer than
+    /// `answer_within` are errors.
+    pub fn new(url: &str, answer_within: Duration) -> Result<Self, RedisError> {
+        match url.strip_prefix("redis-cluster://") {
+            Some(nodes) => {
+                let (credentials, hosts) = nodes
+                    .rsplit_once('@')
+                    .map_or((String::new(), nodes), |(c, hosts)| (format!("{c}@"), hosts));
+                let nodes: Vec<String> =
+                    hosts.split(',').map(|host| format!("redis://{credentials}{}", host.trim())).collect();
+                let client = ClusterClientBuilder::new(nodes)
+                    .response_timeout(answer_within)
+                    .connection_timeout(answer_within)
+                    .build()?;
+                Ok(Self::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() })))
+            }
+            None => {
+                let config = ConnectionManagerConfig::new()
+                    .set_number_of_retries(1)
+                    .set_response_timeout(Some(answer_within))
+                    .set_connection_timeout(Some(answer_within));
+                Ok(Self::Single(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?))
+            }
+        }
+    }
+
+    /// Runs commands in order and returns their answers, or the first error. They are sent together; to a
+    /// cluster one by one, since their keys lie on different servers.
+    pub async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        match self {
+            Self::Single(connection) => {
+                let mut connection = connection.clone();
+                for chunk in commands.chunks(PIPELINE_MAX) {
+                    let mut pipeline = pipe();
+                    for command in chunk {
+                        pipeline.add_command(command.clone());
+                    }
+                    answers.extend(pipeline.query_async::<Vec<Value>>(&mut connection).await?);
+                }
+            }
+            Self::Cluster(cluster) => {
+                let connect = || cluster.client.get_async_connection();
+                let mut connection = cluster.connection.get_or_try_init(connect).await?.clone();
+                for command in commands {
+                    answers.push(command.query_async::<Value>(&mut connection).await?);
+                }
+            }
+        }
+        Ok(answers)
+    }
+}
