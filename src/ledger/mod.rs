@@ -12,6 +12,7 @@ pub mod keys;
 pub mod links;
 mod migrations;
 pub mod posts;
+pub mod privacy;
 pub mod rates;
 pub mod reports;
 pub mod rollups;

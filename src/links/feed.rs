@@ -17,7 +17,7 @@ impl Issuer {
     /// Runs until it is dropped.
     pub async fn feed(&self) {
         if !self.copies.need_feeding() {
-            return std::future::pending().await;
+            return self.follow().await;
         }
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -37,6 +37,33 @@ impl Issuer {
             }
             failing = failed.is_some();
         }
+    }
+
+    /// Tells the redirector of this process what others change in the ledger: the worker that closes a
+    /// full link, a command that imports.
+    async fn follow(&self) {
+        let mut seen = None;
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.follow_round(&mut seen).await {
+                tracing::warn!(%error, "changes of links do not come through");
+            }
+        }
+    }
+
+    async fn follow_round(&self, seen: &mut Option<i64>) -> Result<(), IssueError> {
+        let Some(after) = *seen else {
+            *seen = Some(links::last_change(&self.ledger).await?);
+            return Ok(());
+        };
+        for change in links::changes_after(&self.ledger, after, ROUND).await? {
+            let put = self.copies.put(&[(change.hot_key, None)]).await;
+            put.map_err(|cause| NotFed { change: change.seq, cause })?;
+            *seen = Some(change.seq);
+        }
+        Ok(())
     }
 
     /// Returns once the hot copies are fed up to a change; errs if the hot store does not take them.

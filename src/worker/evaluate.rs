@@ -367,12 +367,13 @@ fn candidates(due: &Due, known: &Known, journeys: &HashMap<VisitorKey, Vec<Step>
     }
     // A journey may have expired since; what was once a touch of these visitors stays known.
     for touch in &known.stored_touches {
-        if let (Some(link), Some(click), Some(visitor)) = (touch.link, touch.click, touch.visitor)
-            && known.visitors.contains(&visitor)
+        // The visitor is missing where the customer was erased: the touch stays, and names nobody.
+        if let (Some(link), Some(click)) = (touch.link, touch.click)
+            && touch.visitor.is_none_or(|visitor| known.visitors.contains(&visitor))
         {
             candidates.push(Candidate {
                 click: Some(click),
-                visitor: Some(visitor),
+                visitor: touch.visitor,
                 country: touch.country.clone(),
                 device: touch.device.clone(),
                 ..plain(Method::Customer, link)

@@ -6,11 +6,13 @@
 
 pub mod classify;
 mod clicks;
+mod deliveries;
 mod evaluate;
 pub mod geo;
 pub mod journeys;
 mod landing;
 mod metrics;
+pub mod privacy;
 pub mod rollup;
 mod workspaces;
 
@@ -26,6 +28,7 @@ use crate::domain::time;
 use crate::ledger::{Ledger, LedgerError, facts, rollups};
 use crate::log::{Log, LogError, Position, Stream};
 use clicks::ClickReader;
+use deliveries::DeliveryReader;
 use evaluate::{EvaluateError, evaluate_due};
 use journeys::{JourneyError, Journeys};
 pub use metrics::WorkerMetrics;
@@ -57,6 +60,8 @@ pub enum WorkerError {
     Journey(#[from] JourneyError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Erase(#[from] privacy::EraseError),
     #[error("the stored position {0:?} is none of this log")]
     Position(String),
     #[error("another worker has moved {stream}:{partition} on")]
@@ -86,6 +91,7 @@ impl Worker {
         let mut loops = JoinSet::new();
         for partition in 0..self.log.partitions() {
             loops.spawn(read_clicks(Arc::clone(&self), partition, stop.clone()));
+            loops.spawn(read_deliveries(Arc::clone(&self), partition, stop.clone()));
         }
         loops.spawn(evaluate(Arc::clone(&self), stop.clone()));
         loops.spawn(expire(Arc::clone(&self), stop));
@@ -97,6 +103,8 @@ impl Worker {
         for partition in 0..self.log.partitions() {
             let mut clicks = ClickReader::open(self, partition).await?;
             while clicks.next(self).await? > 0 {}
+            let mut deliveries = DeliveryReader::open(self, partition).await?;
+            while deliveries.next(self).await? > 0 {}
         }
         let mut workspaces = Workspaces::new(self.attribution.clone());
         while evaluate_due(&self.ledger, &self.journeys, &mut workspaces, EVALUATED_MAX).await? > 0 {}
@@ -119,6 +127,24 @@ async fn read_clicks(worker: Arc<Worker>, partition: u16, stop: watch::Receiver<
         }
         .await;
         failed("clicks", result, stop.clone()).await;
+    }
+}
+
+async fn read_deliveries(worker: Arc<Worker>, partition: u16, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let result: Result<(), WorkerError> = async {
+            let mut reader = DeliveryReader::open(&worker, partition).await?;
+            let mut trimmed = Trimmer::new(Stream::Conversions, partition);
+            while !*stop.borrow() {
+                if reader.next(&worker).await? == 0 {
+                    worker.log.wait(Stream::Conversions, partition, reader.position(), IDLE).await?;
+                }
+                trimmed.to(&worker, reader.position()).await?;
+            }
+            Ok(())
+        }
+        .await;
+        failed("deliveries", result, stop.clone()).await;
     }
 }
 

@@ -1,0 +1,260 @@
+//! A batch of deliveries: interpret, hash what names people, store as facts, commit.
+
+use super::privacy::{Person, customer_hashes, erase};
+use super::{BATCH_MAX, Worker, WorkerError};
+use crate::domain::ids::LinkId;
+use crate::intake::fact::{Fact, Keys, Order, Says};
+use crate::intake::{self, Interpretation, Platform, PrivacyRequest};
+use crate::ledger::conversions::OrderKey;
+use crate::ledger::facts::{DeliveryRow, FactRow, TokenRow, put_delivery, put_fact};
+use crate::ledger::{Tx, conversions, privacy, rollups};
+use crate::log::record::{Delivery, Record};
+use crate::log::{Position, Stream};
+
+const STREAM: &str = "conversions";
+
+/// Deliveries have bodies of up to a mebibyte, so their batches are smaller than those of clicks.
+const DELIVERIES_MAX: usize = BATCH_MAX / 20;
+
+/// Reads the deliveries of one partition.
+pub(super) struct DeliveryReader {
+    partition: u16,
+    position: Position,
+    /// As stored: empty before the first batch.
+    stored: String,
+}
+
+impl DeliveryReader {
+    pub(super) async fn open(worker: &Worker, partition: u16) -> Result<Self, WorkerError> {
+        let stored = rollups::position(&worker.ledger, STREAM, partition).await?;
+        let position = match stored.as_str() {
+            "" => Position::START,
+            text => text.parse().map_err(|_| WorkerError::Position(text.to_owned()))?,
+        };
+        worker.log.raise_above(Stream::Conversions, partition, position).await?;
+        Ok(Self { partition, position, stored })
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Stores the next batch as facts; returns how many entries it had.
+    pub(super) async fn next(&mut self, worker: &Worker) -> Result<usize, WorkerError> {
+        let entries =
+            worker.log.read(Stream::Conversions, self.partition, self.position, DELIVERIES_MAX).await?;
+        let Some((last, _)) = entries.last() else { return Ok(0) };
+        let text = last.to_string();
+        let mut tx = worker.ledger.begin().await?;
+        if !rollups::move_position(&mut tx, STREAM, self.partition, &self.stored, &text).await? {
+            return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
+        }
+        for (_, record) in &entries {
+            match record {
+                Record::Delivery(delivery) => store(worker, &mut tx, delivery).await?,
+                Record::Click(_) | Record::Unreadable(_) => {
+                    worker.metrics.unreadable.inc();
+                }
+            }
+        }
+        tx.commit().await?;
+        self.position = *last;
+        self.stored = text;
+        worker.due.notify_one();
+        Ok(entries.len())
+    }
+}
+
+/// What became of a delivery, in the words of the deliveries table.
+struct Outcome {
+    result: &'static str,
+    problem: Option<String>,
+    topic: Option<String>,
+    order_id: Option<String>,
+    /// The body is a request to forget somebody, and is not kept.
+    names_somebody: bool,
+}
+
+async fn store(worker: &Worker, tx: &mut Tx, delivery: &Delivery) -> Result<(), WorkerError> {
+    let outcome = take(worker, tx, delivery).await?;
+    worker.metrics.delivered(outcome.result);
+    if let Some(problem) = outcome.problem.as_deref().filter(|_| outcome.result == "dead") {
+        // The problem names fields and expectations, never values of people.
+        tracing::warn!(delivery = delivery.id, source = delivery.source, problem, "delivery not understood");
+    }
+    let body: &[u8] = if outcome.names_somebody { b"" } else { &delivery.body };
+    let headers = serde_json::to_string(&delivery.headers).unwrap_or_else(|_| "[]".into());
+    put_delivery(
+        tx,
+        &DeliveryRow {
+            id: &delivery.id,
+            workspace: &delivery.workspace,
+            source: &delivery.source,
+            received_ms: delivery.received_ms,
+            topic: outcome.topic.as_deref(),
+            headers: &headers,
+            body,
+            result: outcome.result,
+            problem: outcome.problem.as_deref(),
+            order_id: outcome.order_id.as_deref(),
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+async fn take(worker: &Worker, tx: &mut Tx, delivery: &Delivery) -> Result<Outcome, WorkerError> {
+    let outcome = |result, problem: Option<String>| Outcome {
+        result,
+        problem,
+        topic: None,
+        order_id: None,
+        names_somebody: false,
+    };
+    let Ok(platform) = delivery.platform.parse::<Platform>() else {
+        return Ok(outcome("dead", Some(format!("platform {:?} is unknown", delivery.platform))));
+    };
+    let interpretation = intake::interpret(platform, &delivery.headers, &delivery.body, delivery.received_ms);
+    if !delivery.is_verified {
+        let problem = Some("the source has no secret that verifies it yet".to_owned());
+        let topic = interpretation.ok().map(|interpretation| interpretation.topic);
+        return Ok(Outcome { topic, ..outcome("unverified", problem) });
+    }
+    let interpretation = match interpretation {
+        Ok(interpretation) => interpretation,
+        Err(error) => return Ok(outcome("dead", Some(error.to_string()))),
+    };
+    let Interpretation { topic, facts, ignored, privacy, .. } = interpretation;
+    if let Some(request) = privacy {
+        let done = heed(worker, tx, delivery, request).await?;
+        let done = outcome("accepted", Some(done));
+        return Ok(Outcome { topic: Some(topic), names_somebody: true, ..done });
+    }
+    let order_id = facts.first().map(|fact| fact.order_id.clone());
+    let mut is_new = facts.is_empty();
+    for fact in facts {
+        let row = fact_row(worker, tx, delivery, fact).await?;
+        is_new |= put_fact(tx, &row).await?;
+    }
+    let (result, problem) = match ignored {
+        Some(reason) => ("ignored", Some(reason.to_owned())),
+        None if is_new => ("accepted", None),
+        None => ("duplicate", Some("an earlier delivery said the same".to_owned())),
+    };
+    Ok(Outcome { topic: Some(topic), order_id, ..outcome(result, problem) })
+}
+
+/// Does what the law asks for; says what was done. The request itself names a person, so its body goes too.
+async fn heed(
+    worker: &Worker,
+    tx: &mut Tx,
+    delivery: &Delivery,
+    request: PrivacyRequest,
+) -> Result<String, WorkerError> {
+    let own = |order_id: &String| OrderKey { source: delivery.source.clone(), order_id: order_id.clone() };
+    let (person, wish) = match &request {
+        PrivacyRequest::EraseCustomer { customer_id, email, order_ids } => {
+            (Some((customer_id, email, order_ids)), "erased")
+        }
+        PrivacyRequest::ReportCustomer { customer_id, email, order_ids } => {
+            (Some((customer_id, email, order_ids)), "kept")
+        }
+        PrivacyRequest::EraseShop { .. } => (None, "erased"),
+    };
+    let count = match (person, wish) {
+        (Some((id, email, orders)), "erased") => {
+            let person = Person {
+                email: email.as_deref(),
+                customer_id: id.as_deref().map(|id| (delivery.source.as_str(), id)),
+                orders: orders.iter().map(own).collect(),
+            };
+            erase(tx, &worker.journeys, &worker.keys, &delivery.workspace, person).await?
+        }
+        (Some((id, email, _)), _) => {
+            let id = id.as_deref().map(|id| (delivery.source.as_str(), id));
+            let hashes = customer_hashes(&worker.keys, &delivery.workspace, email.as_deref(), id);
+            privacy::orders_of(tx, &delivery.workspace, &hashes).await?.len()
+        }
+        (None, _) => {
+            let orders = privacy::orders_of_source(tx, &delivery.source).await?;
+            let person = Person { orders, ..Person::default() };
+            erase(tx, &worker.journeys, &worker.keys, &delivery.workspace, person).await?
+        }
+    };
+    Ok(match wish {
+        "kept" => format!("{count} orders are kept of this customer, with hashes instead of names"),
+        _ => format!("what led from {count} orders to a person was erased"),
+    })
+}
+
+async fn fact_row(
+    worker: &Worker,
+    tx: &mut Tx,
+    delivery: &Delivery,
+    fact: Fact,
+) -> Result<FactRow, WorkerError> {
+    let Fact { order_id, version_ms, mut says } = fact;
+    let (mut tokens, mut customers, mut references) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ordered_ms = version_ms;
+    if let Says::Order(order) = &says {
+        ordered_ms = order.occurred_ms;
+    }
+    if let Says::Order(Order { keys, .. }) | Says::Keys(keys) = &mut says {
+        references = keys.references.clone();
+        customers = take_customers(worker, delivery, keys);
+        tokens = take_tokens(worker, tx, &delivery.workspace, keys).await?;
+        if let Some(landing) = &mut keys.landing_url {
+            *landing = super::landing::without_people(landing);
+        }
+    }
+    let says = serde_json::to_string(&says).map_err(|e| WorkerError::Fact(e.to_string()))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&version_ms.to_be_bytes()).update(says.as_bytes());
+    Ok(FactRow {
+        workspace: delivery.workspace.clone(),
+        source: delivery.source.clone(),
+        order_id,
+        version_ms,
+        hash: hasher.finalize().to_hex()[..32].to_owned(),
+        says,
+        delivery: delivery.id.clone(),
+        received_ms: delivery.received_ms,
+        references,
+        customers,
+        tokens,
+        ordered_ms,
+        // Only needs to be unique and in order of arrival, as a link's does.
+        conversion_id: LinkId::generate(delivery.received_ms).as_i64(),
+    })
+}
+
+/// Hashes what names the customer, and takes it out of what is kept.
+fn take_customers(worker: &Worker, delivery: &Delivery, keys: &mut Keys) -> Vec<String> {
+    let (email, id) = (keys.email.take(), keys.customer_id.take());
+    let id = id.as_deref().map(|id| (delivery.source.as_str(), id));
+    customer_hashes(&worker.keys, &delivery.workspace, email.as_deref(), id)
+}
+
+/// Verifies the tokens. What is kept of them in the fact is only how many did not verify.
+async fn take_tokens(
+    worker: &Worker,
+    tx: &mut Tx,
+    workspace: &str,
+    keys: &mut Keys,
+) -> Result<Vec<TokenRow>, WorkerError> {
+    let mut rows = Vec::new();
+    let mut invalid = Vec::new();
+    for text in std::mem::take(&mut keys.tokens) {
+        match worker.keys.token.verify(text.trim()) {
+            Ok(token) if conversions::has_link(tx, workspace, token.link).await? => rows.push(TokenRow {
+                click: token.click.to_string(),
+                link: token.link,
+                visitor: token.visitor.map(|visitor| visitor.to_string()),
+                at_ms: token.click.at_ms(),
+            }),
+            _ => invalid.push("invalid".to_owned()),
+        }
+    }
+    keys.tokens = invalid;
+    Ok(rows)
+}
