@@ -125,9 +125,9 @@ fn by_tags(source: &str, medium: &str, campaign: &str) -> Channel {
 /// Click ids that advertising networks append. `fbclid` comes with unpaid links as well.
 fn by_click_id(name: &str) -> Option<Channel> {
     match name {
-        "gclid" | "gbraid" | "wbraid" | "gad_source" | "msclkid" => Some(Channel::PaidSearch),
+        "gclid" | "gbraid" | "wbraid" | "gad_source" | "msclkid" | "yclid" => Some(Channel::PaidSearch),
         "dclid" => Some(Channel::Display),
-        "ttclid" | "twclid" | "li_fat_id" | "epik" | "ScCid" => Some(Channel::PaidSocial),
+        "ttclid" | "twclid" | "li_fat_id" | "epik" | "ScCid" | "rdt_cid" => Some(Channel::PaidSocial),
         "fbclid" | "igshid" => Some(Channel::OrganicSocial),
         "srsltid" => Some(Channel::OrganicShopping),
         _ => None,

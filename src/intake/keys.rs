@@ -23,7 +23,7 @@ impl Keys {
     /// several of them, a UTM tag or a landing URL.
     pub(super) fn note(&mut self, name: &str, value: &str) {
         let name = name.trim_start_matches('_');
-        if TOKEN_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        if is_token_name(name) {
             // The script joins the tokens of several clicks.
             for token in value.split([',', ';', ' ', '|']) {
                 self.add_token(token);
@@ -115,6 +115,11 @@ impl Keys {
             self.references.push(reference);
         }
     }
+}
+
+/// Whether a query parameter or an attribute is called as a click token usually is.
+pub fn is_token_name(name: &str) -> bool {
+    TOKEN_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// As long as our tokens are, and no hexadecimal digest.

@@ -34,6 +34,7 @@ mod testing;
 mod woocommerce;
 
 pub use fields::InterpretError;
+pub use keys::is_token_name;
 pub use signature::{Secret, SignatureError, sign};
 
 use fact::Fact;

@@ -10,7 +10,7 @@
 //! | Paddle | `paddle-signature: ts=;h1=` | hex HMAC-SHA256(secret, `ts:body`) |
 //! | Lemon Squeezy | `x-signature` | hex HMAC-SHA256(secret, body) |
 //! | Segment, RudderStack | `x-signature` | hex HMAC-SHA1(secret, body) |
-//! | PayPal | `paypal-transmission-sig` | RSA-SHA256, see [`certificate`](super::certificate) |
+//! | PayPal | `paypal-transmission-sig` | RSA-SHA256 by a certificate, see `certificate.rs` |
 //!
 //! A header counts with and without a leading `x-`: Shopify sends both kinds of name.
 
