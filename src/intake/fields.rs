@@ -113,6 +113,10 @@ impl<'a> Field<'a> {
         self.value.is_null()
     }
 
+    pub fn is_text(&self) -> bool {
+        self.value.is_string()
+    }
+
     pub fn is_empty_text(&self) -> bool {
         self.value.as_str().is_some_and(|text| text.trim().is_empty())
     }
@@ -223,7 +227,7 @@ impl<'a> Field<'a> {
 
     /// A time without a zone that is meant in UTC (WooCommerce's `*_gmt`); None where it is absent.
     pub fn opt_utc_ms(&self) -> Result<Option<i64>, InterpretError> {
-        if self.opt_text().is_none() && (self.is_null() || self.value.is_string()) {
+        if self.opt_text().is_none() && (self.is_null() || self.is_text()) {
             return Ok(None);
         }
         let read = |text: &str| parse_rfc3339(text).or_else(|_| parse_rfc3339(&format!("{text}Z"))).ok();

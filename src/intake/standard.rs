@@ -125,8 +125,9 @@ fn read_refund(
 }
 
 fn keys(data: &Field<'_>) -> Result<Keys, InterpretError> {
+    let customer_id = data.at("customer.id");
     let mut keys = Keys {
-        customer_id: opt(&data.at("customer.id"), Field::id)?,
+        customer_id: if customer_id.is_null() { None } else { Some(customer_id.id()?) },
         email: opt_text(&data.at("customer.email"))?.map(Into::into),
         ..Keys::default()
     };
@@ -157,16 +158,10 @@ fn keys(data: &Field<'_>) -> Result<Keys, InterpretError> {
     Ok(keys)
 }
 
-/// A text that may be absent, null or empty, but nothing else.
+/// A text that may be absent, null or empty, but nothing else. An error never shows one, since it may
+/// name a person.
 fn opt_text<'a>(field: &Field<'a>) -> Result<Option<&'a str>, InterpretError> {
-    if field.is_empty_text() { Ok(None) } else { opt(field, |field| field.text("text")) }
-}
-
-fn opt<'a, T>(
-    field: &Field<'a>,
-    read: impl Fn(&Field<'a>) -> Result<T, InterpretError>,
-) -> Result<Option<T>, InterpretError> {
-    if field.is_null() { Ok(None) } else { read(field).map(Some) }
+    if field.is_null() || field.is_text() { Ok(field.opt_text()) } else { Err(field.wrong("text")) }
 }
 
 #[cfg(test)]

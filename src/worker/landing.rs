@@ -3,8 +3,8 @@
 use url::form_urlencoded;
 
 use crate::domain::channel::{Landing, channel};
-use crate::domain::utm::is_click_param;
 use crate::intake::fact::Keys;
+use crate::intake::is_token_name;
 
 /// Parameters of advertisers whose presence tells the channel. Their values are not kept.
 const AD_PARAMS: [&str; 14] = [
@@ -46,7 +46,7 @@ fn query_of(landing: &str) -> &str {
 }
 
 fn has_click_param(landing: &str) -> bool {
-    form_urlencoded::parse(query_of(landing).as_bytes()).any(|(name, _)| is_click_param(&name))
+    form_urlencoded::parse(query_of(landing).as_bytes()).any(|(name, _)| is_token_name(&name))
 }
 
 /// A landing URL as it is kept: host, UTM values, and which click parameters were there. Paths and
@@ -56,7 +56,7 @@ pub(super) fn without_people(landing: &str) -> String {
     for (name, value) in form_urlencoded::parse(query_of(landing).as_bytes()) {
         if name.starts_with("utm_") {
             query.append_pair(&name, &value);
-        } else if is_click_param(&name) || AD_PARAMS.contains(&name.as_ref()) {
+        } else if is_token_name(&name) || AD_PARAMS.contains(&name.as_ref()) {
             query.append_pair(&name, "1");
         }
     }
