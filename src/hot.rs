@@ -53,8 +53,18 @@ impl Connection {
     }
 
     /// Runs commands in order and returns their answers, or the first error. They are sent together; to a
-    /// cluster one by one, since their keys lie on different servers.
+    /// cluster one by one, since their keys lie on different servers. They must bear repetition: what
+    /// fails on a connection that has gone stale is tried once more on a new one.
     pub async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        match self.run_once(commands).await {
+            Err(error) if error.is_connection_dropped() || error.is_connection_refusal() => {
+                self.run_once(commands).await
+            }
+            answers => answers,
+        }
+    }
+
+    async fn run_once(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         let mut answers = Vec::with_capacity(commands.len());
         match self {
             Self::Single(connection) => {
