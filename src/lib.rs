@@ -23,6 +23,7 @@ pub mod intake;
 pub mod ledger;
 pub mod links;
 pub mod log;
+pub mod redirect;
 pub mod reports;
 pub mod telemetry;
 pub mod worker;
