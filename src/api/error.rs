@@ -13,6 +13,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::domain::flaw::Flaw;
 use crate::ledger::LedgerError;
+use crate::links::copies::CopiesError;
 use crate::links::issue::IssueError;
 
 /// What a handler answers.
@@ -23,6 +24,7 @@ pub type Answer<T> = Result<T, Problem>;
 pub enum Kind {
     Malformed,
     Unauthorized,
+    BadSignature,
     Forbidden,
     NotFound,
     MethodNotAllowed,
@@ -42,7 +44,7 @@ impl Kind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -61,6 +63,7 @@ impl Kind {
         match self {
             Self::Malformed => "malformed",
             Self::Unauthorized => "unauthorized",
+            Self::BadSignature => "bad-signature",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -81,6 +84,7 @@ impl Kind {
         match self {
             Self::Malformed => "The request cannot be read",
             Self::Unauthorized => "A valid key is needed",
+            Self::BadSignature => "The signature does not verify",
             Self::Forbidden => "This key may not do that",
             Self::NotFound => "There is no such thing",
             Self::MethodNotAllowed => "The method does not fit this path",
@@ -266,6 +270,13 @@ impl From<IssueError> for Problem {
             }
             IssueError::Ledger(error) => error.into(),
         }
+    }
+}
+
+impl From<CopiesError> for Problem {
+    fn from(error: CopiesError) -> Self {
+        let detail = "the change is saved, but redirects learn of it only when the hot store answers again";
+        Self::unavailable(detail, 2).because(error)
     }
 }
 

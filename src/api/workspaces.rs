@@ -239,10 +239,13 @@ fn name(given: Option<String>, flaws: &mut Flaws) -> Option<String> {
 }
 
 fn timezone(given: Option<String>, flaws: &mut Flaws) -> Option<String> {
-    if given.as_deref().is_some_and(|name| TimeZone::get(name).is_err()) {
+    let zone = TimeZone::get(given.as_deref()?).ok();
+    // Zones are found in any case; the name is kept as it is meant to be written.
+    let name = zone.and_then(|zone| zone.iana_name().map(str::to_owned));
+    if name.is_none() {
         flaws.add("timezone", "timezone must be an IANA name such as Europe/Berlin");
     }
-    given
+    name
 }
 
 fn currency(given: Option<String>, flaws: &mut Flaws) -> Option<String> {
@@ -315,6 +318,8 @@ pub async fn add_domain(
         return Err(Problem::field(Kind::Conflict, "domain", detail));
     }
     tx.commit().await?;
+    let domains = [row.domain.clone()];
+    api.issuer.copies().add_domains(&domains).await?;
     Ok((StatusCode::CREATED, JsonAnswer(show_domain(row))))
 }
 
@@ -354,8 +359,9 @@ pub async fn remove_domain(
         removed = workspaces::delete_domain(&mut tx, None, &domain).await?;
     }
     tx.commit().await?;
-    match removed {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::not_found("domain", domain)),
+    if !removed {
+        return Err(Problem::not_found("domain", domain));
     }
+    api.issuer.copies().remove_domain(&domain).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -3,9 +3,11 @@
 //! All SQL uses `$1` placeholders and the words both stores know; sums are cast to BIGINT, since
 //! PostgreSQL would widen them. Reads come from a pool, writes go through [`Ledger::begin`].
 
+pub mod conversion_views;
 pub mod conversions;
 pub mod costs;
 pub mod coupons;
+pub mod deliveries;
 pub mod facts;
 pub mod idempotency;
 pub mod keys;
@@ -16,6 +18,7 @@ pub mod privacy;
 pub mod rates;
 pub mod reports;
 pub mod rollups;
+pub mod sources;
 pub mod sql;
 pub mod workspaces;
 

@@ -174,6 +174,12 @@ pub async fn is_domain(ledger: &Ledger, domain: &str) -> Result<bool, LedgerErro
     Ok(row.await?.is_some())
 }
 
+/// All short domains of ours.
+pub async fn all_domains(ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
+    let rows = sqlx::query("SELECT domain FROM domains ORDER BY domain").fetch_all(&ledger.read).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
 /// The workspace's own and the shared ones, by name, after `after`.
 pub async fn list_domains(
     ledger: &Ledger,

@@ -27,6 +27,21 @@ impl Copies {
         }
     }
 
+    /// Makes short domains known, so that redirectors answer for them.
+    pub async fn add_domains(&self, domains: &[String]) -> Result<(), CopiesError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Redis(links) => Ok(links.add_domains(domains).await?),
+        }
+    }
+
+    pub async fn remove_domain(&self, domain: &str) -> Result<(), CopiesError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Redis(links) => Ok(links.remove_domain(domain).await?),
+        }
+    }
+
     /// Puts copies in place, or takes them away. A copy never replaces a newer one.
     pub async fn put(&self, copies: &[(String, Option<HotLink>)]) -> Result<(), CopiesError> {
         match self {

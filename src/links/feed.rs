@@ -1,4 +1,5 @@
-//! Brings changes of links to the hot copies, for what a failed or killed request left behind.
+//! Brings changes of links to redirectors: what a failed or killed request left behind, and what others
+//! than the API changed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use super::issue::{IssueError, Issuer, NotFed, hot_link};
 use crate::domain::time::now_ms;
 use crate::ledger::LedgerError;
 use crate::ledger::links::{self, LinkRow};
+use crate::ledger::workspaces;
 
 const ROUND: i64 = 500;
 const EVERY: Duration = Duration::from_secs(1);
@@ -16,54 +18,48 @@ const CHANGES_KEPT_MS: i64 = 24 * 3600 * 1000;
 impl Issuer {
     /// Runs until it is dropped.
     pub async fn feed(&self) {
-        if !self.copies.need_feeding() {
-            return self.follow().await;
-        }
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut failing = false;
-        loop {
-            tick.tick().await;
-            let failed = loop {
-                match self.feed_round().await {
-                    Ok(0) => break None,
-                    Ok(_) => {}
-                    Err(error) => break Some(error),
-                }
-            };
-            // Once per outage; the changes wait in the ledger.
-            if let Some(error) = failed.as_ref().filter(|_| !failing) {
-                tracing::warn!(%error, "hot copies of links wait");
-            }
-            failing = failed.is_some();
-        }
-    }
-
-    /// Tells the redirector of this process what others change in the ledger: the worker that closes a
-    /// full link, a command that imports.
-    async fn follow(&self) {
         let mut seen = None;
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_fed = false;
+        let mut is_failing = false;
         loop {
             tick.tick().await;
-            if let Err(error) = self.follow_round(&mut seen).await {
-                tracing::warn!(%error, "changes of links do not come through");
+            let fed = match self.copies.need_feeding() {
+                true => self.feed_all(!is_fed).await,
+                false => self.invalidate_changed(&mut seen).await,
+            };
+            is_fed = fed.is_ok();
+            if let Err(error) = &fed
+                && !is_failing
+            {
+                // Once per outage; the changes wait in the ledger.
+                tracing::warn!(%error, "changed links do not reach redirects");
             }
+            is_failing = fed.is_err();
         }
     }
 
-    async fn follow_round(&self, seen: &mut Option<i64>) -> Result<(), IssueError> {
+    /// Brings all that waits to the hot copies; domains too where they may have been missed.
+    async fn feed_all(&self, with_domains: bool) -> Result<(), IssueError> {
+        if with_domains {
+            let domains = workspaces::all_domains(&self.ledger).await?;
+            self.copies.add_domains(&domains).await.map_err(|cause| NotFed { change: 0, cause })?;
+        }
+        while self.feed_round().await? > 0 {}
+        Ok(())
+    }
+
+    /// Tells the redirector of this process what others changed: the worker, or another program.
+    async fn invalidate_changed(&self, seen: &mut Option<i64>) -> Result<(), IssueError> {
         let Some(after) = *seen else {
             *seen = Some(links::last_change(&self.ledger).await?);
             return Ok(());
         };
-        for change in links::changes_after(&self.ledger, after, ROUND).await? {
-            let put = self.copies.put(&[(change.hot_key, None)]).await;
-            put.map_err(|cause| NotFed { change: change.seq, cause })?;
-            *seen = Some(change.seq);
-        }
-        Ok(())
+        let changes = links::changes_after(&self.ledger, after, ROUND).await?;
+        *seen = changes.last().map(|change| change.seq).or(*seen);
+        let copies: Vec<_> = changes.into_iter().map(|change| (change.hot_key, None)).collect();
+        Ok(self.copies.put(&copies).await.map_err(|cause| NotFed { change: after, cause })?)
     }
 
     /// Returns once the hot copies are fed up to a change; errs if the hot store does not take them.

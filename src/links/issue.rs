@@ -117,8 +117,22 @@ impl Issuer {
         &self.public_domain
     }
 
+    /// What the hot copies are to know of short domains.
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     pub fn short_url(&self, link: &LinkRow) -> String {
-        format!("{}://{}/{}", self.public_url.scheme(), link.domain, link.slug)
+        self.short_url_of(&link.domain, &link.slug)
+    }
+
+    pub fn short_url_of(&self, domain: &str, slug: &str) -> String {
+        format!("{}://{domain}/{slug}", self.public_url.scheme())
+    }
+
+    /// Where this program is reached: ends with a slash.
+    pub fn public_url(&self) -> &Url {
+        &self.public_url
     }
 
     /// Makes one link.

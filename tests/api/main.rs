@@ -1,8 +1,10 @@
 //! The API's router in process, over a ledger in a temporary folder.
 
 mod access;
+mod conversions;
 mod costs;
 mod links;
 mod posts;
 mod protocol;
 mod server;
+mod sources;

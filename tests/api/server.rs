@@ -8,19 +8,31 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use sqlx::Row as _;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
-use utmost::api::Api;
+use utmost::api::{Api, Parts};
 use utmost::config::Config;
+use utmost::domain::ids::{ClickId, VisitorId};
+use utmost::domain::keys::KeyRing;
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
+use utmost::log::record::Click;
+use utmost::log::{self, Log, LogConfig, LogMetrics};
+use utmost::worker::geo::Countries;
+use utmost::worker::journeys::Journeys;
+use utmost::worker::{Worker, WorkerMetrics};
 
+const BROWSER: &str =
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0.0.0 Safari/537.36";
 pub const ADMIN_KEY: &str = "an-admin-key-for-tests";
 
 #[derive(Clone)]
 pub struct Server {
     router: axum::Router,
+    api: Arc<Api>,
     ledger: Ledger,
+    worker: Arc<Worker>,
     headers: Vec<(String, String)>,
     /// Removed with the last clone.
     _dir: Arc<TempDir>,
@@ -40,11 +52,34 @@ impl Server {
         let public_url = "https://go.test".parse().unwrap();
         let source = LinkSource::Ledger(ledger.clone());
         let links = LinkCache::new(source, 1 << 20, LinkCacheMetrics::default());
-        let api =
-            Api::start(config, ledger.clone(), Copies::Embedded(links), public_url, ADMIN_KEY).await.unwrap();
-        let router = utmost::api::router(api);
+        let log = LogConfig { data_dir: dir.path().to_owned(), ..LogConfig::default() };
+        let log = Log::open(&log, LogMetrics::default()).await.unwrap();
+        let parts = Parts {
+            config,
+            ledger: ledger.clone(),
+            log: log.clone(),
+            copies: Copies::Embedded(links),
+            door_copies: None,
+            public_url,
+            admin_key: ADMIN_KEY.to_owned(),
+        };
+        let attribution = parts.config.attribution.clone();
+        let api = Api::start(parts).await.unwrap();
+        let journeys = dir.path().join("journeys.db");
+        let worker = Arc::new(Worker {
+            ledger: ledger.clone(),
+            log,
+            journeys: Journeys::open_embedded(&journeys, Synchronous::Normal).await.unwrap(),
+            keys: Arc::new(KeyRing::generate(0)),
+            attribution,
+            countries: Countries::open(None).unwrap(),
+            raw_days: 30,
+            metrics: WorkerMetrics::default(),
+            due: Arc::new(Notify::new()),
+        });
+        let router = utmost::api::router(Arc::clone(&api));
         let headers = vec![("authorization".into(), format!("Bearer {ADMIN_KEY}"))];
-        Self { router, ledger, headers, _dir: Arc::new(dir) }
+        Self { router, api, ledger, worker, headers, _dir: Arc::new(dir) }
     }
 
     pub fn with_header(&self, name: &str, value: &str) -> Self {
@@ -98,6 +133,35 @@ impl Server {
 
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send("PATCH", path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    /// Lets the worker read and attribute all that came.
+    pub async fn work(&self) {
+        self.worker.drain().await.unwrap();
+    }
+
+    /// Judges deliveries that came before their source's secret.
+    pub async fn verify_waiting(&self) {
+        self.api.verify_waiting().await.unwrap();
+    }
+
+    /// A person clicks a link; the token that the destination gets.
+    pub async fn click(&self, link: &Value, at_ms: i64) -> String {
+        let visitor = VisitorId::from_bytes(rand::random());
+        let click = Click {
+            id: ClickId::generate(at_ms),
+            link: link["id"].as_str().unwrap().parse().unwrap(),
+            visitor: Some(visitor),
+            is_new_visitor: true,
+            request: log::record::Request::Get,
+            address: None,
+            user_agent: BROWSER.into(),
+            referrer: "".into(),
+            is_replayed: false,
+        };
+        self.worker.log.append_click(&click).await.unwrap();
+        let token = self.worker.keys.token.mint(click.id, click.link, Some(visitor));
+        String::from_utf8(token.to_vec()).unwrap()
     }
 
     /// Puts the ledger into a state that only the worker or time would bring about.
