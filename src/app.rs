@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
-use crate::api::{self, Api, DEFAULT_WORKSPACE};
+use crate::api::{self, Api, DEFAULT_WORKSPACE, DoorCopies, Parts};
 use crate::config::Config;
 use crate::config::data_dir::DataDir;
 use crate::ledger::Ledger;
@@ -35,8 +35,6 @@ use crate::worker::{Worker, WorkerMetrics};
 const DRAIN_SHARE: u32 = 2;
 /// For the router to begin an answer; the slowest are reports over years.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often changes of links that all have seen are forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// A running utmost.
 pub struct App {
@@ -95,8 +93,17 @@ impl App {
         let cache_metrics = LinkCacheMetrics::default();
         cache_metrics.register(&mut registry);
         let (cache, copies) = links(&config, &ledger, cache_metrics)?;
-        let api =
-            Api::start(Arc::clone(&config), ledger.clone(), copies, public_url.clone(), &admin_key).await?;
+        let door_copies = config.hot.url.as_ref().map(|url| DoorCopies::new(url, &config.hot.prefix));
+        let api = Api::start(Parts {
+            config: Arc::clone(&config),
+            ledger: ledger.clone(),
+            log: log.clone(),
+            copies,
+            door_copies: door_copies.transpose()?,
+            public_url: public_url.clone(),
+            admin_key: admin_key.clone(),
+        })
+        .await?;
 
         let (stop, stage) = watch::channel(Stage::Running);
         let working = match config.roles.worker {
@@ -123,7 +130,7 @@ impl App {
         let mut router = Router::new();
         if config.roles.api {
             router = router.merge(api::router(Arc::clone(&api)));
-            helping.spawn(async move { tokio::join!(api.issuer.feed(), tidy(&api)).0 });
+            helping.spawn(async move { api.work().await });
         }
         let redirect_metrics = RedirectMetrics::default();
         redirect_metrics.register(&mut registry);
@@ -228,16 +235,6 @@ async fn follow(follower: Option<Follower>, stage: watch::Receiver<Stage>) {
             () = at_stage(stage, Stage::Finishing) => {}
         }
         follower.save().await;
-    }
-}
-
-async fn tidy(api: &Api) {
-    let mut tick = tokio::time::interval(TIDY_EVERY);
-    loop {
-        tick.tick().await;
-        if let Err(error) = api.issuer.forget_changes().await {
-            tracing::warn!(%error, "old changes of links stay for now");
-        }
     }
 }
 

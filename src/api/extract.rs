@@ -17,6 +17,8 @@ use super::error::{Answer, Kind, Problem};
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 /// Largest body of a bulk request: 1,000 links with long destinations.
 pub const BULK_MAX_BYTES: usize = 8 << 20;
+/// Of a body that is too large, this much is taken in and thrown away.
+const DISCARDED_MAX_BYTES: usize = 16 << 20;
 /// A body that has not arrived by then is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -47,14 +49,23 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 
 /// The whole body, unless it is too large or too slow.
 pub async fn read_body(body: Body, max_bytes: usize) -> Answer<Bytes> {
-    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Kind::TooLarge, format!("send at most {max_bytes} bytes")))
+    let too_large = || Problem::new(Kind::TooLarge, format!("send at most {max_bytes} bytes"));
+    let mut body = body;
+    let read = async {
+        match Limited::new(&mut body, max_bytes).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+            Err(_) => Err(Problem::new(Kind::Malformed, "the body ended before it was complete")),
         }
-        Ok(Err(_)) => Err(Problem::new(Kind::Malformed, "the body ended before it was complete")),
-        Err(_) => Err(Problem::new(Kind::Timeout, "the body did not arrive in time")),
+    };
+    let read = tokio::time::timeout(BODY_DEADLINE, read).await;
+    let read = read.unwrap_or_else(|_| Err(Problem::new(Kind::Timeout, "the body did not arrive in time")));
+    if read.as_ref().is_err_and(|problem| problem.kind() == Kind::TooLarge) {
+        // A client that is still sending sees our answer only if its words are taken in.
+        let rest = Limited::new(body, DISCARDED_MAX_BYTES).collect();
+        let _ = tokio::time::timeout(BODY_DEADLINE, rest).await;
     }
+    read
 }
 
 /// Reads JSON; text that is no JSON is malformed (400), JSON of another shape is invalid (422).
