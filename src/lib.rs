@@ -14,10 +14,10 @@
 //! Modules in reading order: `domain` and `attribution` are pure; the others do the work.
 
 pub mod api;
-pub mod app;
 pub mod attribution;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod domain;
 pub mod hot;
 pub mod intake;

@@ -1,7 +1,5 @@
 //! The commands of `utmost`.
 
 pub mod client;
-pub mod demo;
 pub mod model;
 pub mod report;
-pub mod serve;
