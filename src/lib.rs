@@ -14,6 +14,7 @@
 //! Modules in reading order: `domain` and `attribution` are pure; the others do the work.
 
 pub mod api;
+pub mod app;
 pub mod attribution;
 pub mod cli;
 pub mod config;

@@ -1,1 +1,84 @@
-fn main() {}
+//! Arguments in, a command out.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use utmost::cli;
+use utmost::config::Config;
+
+#[derive(Debug, Parser)]
+#[command(name = "utmost", version, about = "Short links that prove what social posts earn")]
+struct Arguments {
+    /// Configuration file [default: ./utmost.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve redirects, the API, webhooks and the dashboard
+    Serve,
+    /// Show the whole way on this machine: posts, clicks, orders, the report, the dashboard
+    Demo(cli::demo::DemoArgs),
+    /// Report what posts brought in and cost
+    Report(cli::report::ReportArgs),
+    /// Attribute the paths of a CSV file by any model
+    Model(cli::model::ModelArgs),
+    /// Ask a running utmost whether it is ready; for health checks
+    Health,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has gone, as in `utmost report ... | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "utmost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    if let Command::Model(args) = &arguments.command {
+        return cli::model::run(args, &mut out);
+    }
+    if let Command::Demo(args) = &arguments.command {
+        return runtime(0)?.block_on(cli::demo::run(args));
+    }
+    let config = Config::load(arguments.config.as_deref())?;
+    utmost::telemetry::init(&config)?;
+    let runtime = runtime(config.server.threads)?;
+    match &arguments.command {
+        Command::Serve => runtime.block_on(cli::serve::run(config)),
+        Command::Report(args) => runtime.block_on(async {
+            let ledger = utmost::app::open_ledger(&config).await?;
+            let result = cli::report::run(args, &ledger, &config.attribution, &mut out).await;
+            ledger.close().await;
+            result
+        }),
+        Command::Health => runtime.block_on(cli::serve::health(&config)),
+        Command::Demo(_) | Command::Model(_) => Ok(()),
+    }
+}
+
+/// `threads` 0: one per core.
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

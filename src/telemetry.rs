@@ -1,5 +1,13 @@
 //! Logs and the registry of metrics.
 
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::{StatusCode, header};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
@@ -13,4 +21,22 @@ pub fn init(config: &Config) -> anyhow::Result<()> {
         false => builder.try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+/// `/metrics` in the OpenMetrics text format.
+pub fn router(registry: Arc<Registry>) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(move || async move {
+            let mut text = String::new();
+            match encode(&mut text, &registry) {
+                Ok(()) => (
+                    [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+                    text,
+                )
+                    .into_response(),
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        }),
+    )
 }

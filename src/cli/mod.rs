@@ -1,5 +1,7 @@
 //! The commands of `utmost`.
 
 pub mod client;
+pub mod demo;
 pub mod model;
 pub mod report;
+pub mod serve;

@@ -79,6 +79,9 @@ struct Inner {
     source: LinkSource,
     links: Cache<Box<str>, Arc<Link>, LinkWeight>,
     misses: Cache<Box<str>, Miss>,
+    /// What was at hand before it changed or before everything was forgotten: better an old destination
+    /// than none while the source is away.
+    former: Cache<Box<str>, Arc<Link>, LinkWeight>,
     /// By hash of the key: counts invalidations, so that a late answer is known to be old.
     epochs: [AtomicU64; 256],
     hasher: DefaultHashBuilder,
@@ -111,6 +114,7 @@ impl LinkCache {
             source,
             links: Cache::with_weighter(items, max_bytes, LinkWeight),
             misses: Cache::new(MISSES_MAX),
+            former: Cache::with_weighter(items, max_bytes, LinkWeight),
             epochs: std::array::from_fn(|_| AtomicU64::new(0)),
             hasher: DefaultHashBuilder::default(),
             workspaces: Mutex::default(),
@@ -147,7 +151,12 @@ impl LinkCache {
         let located = tokio::time::timeout(SOURCE_TIMEOUT, inner.source.locate(&key)).await;
         let located = located.unwrap_or(Err(SourceError::Timeout));
         inner.metrics.asked(&located);
-        let is_own_domain = match located? {
+        let located = match located {
+            Ok(located) => located,
+            Err(error) => return inner.former.get(&key).map(Found::Link).ok_or(error),
+        };
+        inner.former.remove(&key);
+        let is_own_domain = match located {
             Located::Link(copy) => {
                 let link = Arc::new(inner.live(&copy));
                 let _ = guard.insert(Arc::clone(&link));
@@ -171,7 +180,9 @@ impl LinkCache {
     /// Forgets what is at hand of `domain/slug`, since it changed.
     pub fn invalidate(&self, key: &str) {
         self.0.epoch(key).fetch_add(1, Ordering::SeqCst);
-        self.0.links.remove(key);
+        if let Some((key, link)) = self.0.links.remove(key) {
+            self.0.former.insert(key, link);
+        }
         self.0.misses.remove(key);
         self.0.metrics.invalidated.inc();
     }
@@ -180,6 +191,9 @@ impl LinkCache {
     pub fn clear(&self) {
         for epoch in &self.0.epochs {
             epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        for (key, link) in self.0.links.iter() {
+            self.0.former.insert(key, link);
         }
         self.0.links.clear();
         self.0.misses.clear();
@@ -295,7 +309,7 @@ mod tests {
     use crate::domain::ids::LinkId;
     use crate::domain::utm::{ClickParam, Utm, link_destination};
 
-    /// Answers one question per permit.
+    /// Answers one question per permit; closed, it is away.
     pub struct TestSource {
         pub permits: Semaphore,
         pub asked: AtomicU64,
@@ -306,7 +320,7 @@ mod tests {
         pub async fn locate(&self, _key: &str) -> Result<Located, SourceError> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             let answer = self.answer.lock().unwrap().clone();
-            self.permits.acquire().await.unwrap().forget();
+            self.permits.acquire().await.map_err(|_| SourceError::Timeout)?.forget();
             Ok(answer)
         }
     }
@@ -357,6 +371,20 @@ mod tests {
         }
         assert_eq!(source.asked.load(Ordering::SeqCst), 1);
         assert_eq!(revision(&cache.peek("d/s", i64::MAX).unwrap()), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_at_hand_serves_on_while_the_source_is_away() {
+        let (cache, source) = cache(Located::Link(copy(1)), 2, 1 << 20);
+        cache.find("d/s", 0).await.unwrap();
+        source.permits.close();
+        cache.invalidate("d/s");
+        assert_eq!(revision(&cache.find("d/s", 0).await.unwrap()), 1);
+        cache.put("d/t", &copy(2));
+        cache.clear();
+        assert_eq!(revision(&cache.find("d/t", 0).await.unwrap()), 2);
+        assert!(cache.find("d/other", 0).await.is_err());
+        assert_eq!(source.asked.load(Ordering::SeqCst), 4);
     }
 
     #[tokio::test]

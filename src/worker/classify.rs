@@ -1,6 +1,7 @@
 //! What a click is: a person, a bot, a preview, a prefetch. Nothing is discarded, everything is named.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
@@ -59,10 +60,8 @@ pub struct Classified {
 }
 
 /// Classifies by request and user agent. Remembers user agents, since the same few send most clicks.
+#[derive(Default)]
 pub struct Classifier {
-    crawlers: RegexSet,
-    /// Parallel to `crawlers`: whether the pattern is of a social preview.
-    is_preview: Vec<bool>,
     seen: HashMap<Box<str>, Classified>,
 }
 
@@ -70,24 +69,28 @@ pub struct Classifier {
 const SEEN_MAX: usize = 10_000;
 
 /// The compiled-in list: `class<TAB>regular expression` per line (`scripts/update-lists` renews it).
-const CRAWLERS: &str = include_str!("lists/crawlers.tsv");
+const CRAWLER_LIST: &str = include_str!("lists/crawlers.tsv");
 
-impl Default for Classifier {
-    fn default() -> Self {
-        let entries: Vec<(&str, &str)> = CRAWLERS
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once('\t'))
-            .collect();
-        let crawlers = RegexSetBuilder::new(entries.iter().map(|(_, pattern)| *pattern))
-            .unicode(false)
-            .size_limit(64 << 20)
-            .build()
-            .expect("the compiled-in list holds valid expressions");
-        let is_preview = entries.iter().map(|(class, _)| *class == "preview").collect();
-        Self { crawlers, is_preview, seen: HashMap::new() }
-    }
+struct Crawlers {
+    patterns: RegexSet,
+    /// Parallel to `patterns`: whether the pattern is of a social preview.
+    is_preview: Vec<bool>,
 }
+
+/// Built once: that takes longer than classifying a hundred thousand clicks.
+static CRAWLERS: LazyLock<Crawlers> = LazyLock::new(|| {
+    let entries: Vec<(&str, &str)> = CRAWLER_LIST
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    let patterns = RegexSetBuilder::new(entries.iter().map(|(_, pattern)| *pattern))
+        .unicode(false)
+        .size_limit(64 << 20)
+        .build()
+        .expect("the compiled-in list holds valid expressions");
+    Crawlers { patterns, is_preview: entries.iter().map(|(class, _)| *class == "preview").collect() }
+});
 
 impl Classifier {
     /// `head`: the request was a HEAD. `prefetch`: it carried `Sec-Purpose: prefetch`.
@@ -120,9 +123,9 @@ impl Classifier {
         if user_agent.trim().is_empty() {
             return is(Class::Bot, "empty user agent");
         }
-        let mut matched = self.crawlers.matches(user_agent.as_bytes()).into_iter().peekable();
+        let mut matched = CRAWLERS.patterns.matches(user_agent.as_bytes()).into_iter().peekable();
         if matched.peek().is_some() {
-            return match matched.any(|i| self.is_preview[i]) {
+            return match matched.any(|i| CRAWLERS.is_preview[i]) {
                 true => is(Class::Preview, "preview list"),
                 false => is(Class::Bot, "crawler list"),
             };
