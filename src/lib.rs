@@ -18,6 +18,7 @@ pub mod app;
 pub mod attribution;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod domain;
 pub mod hot;
 pub mod intake;

@@ -93,6 +93,7 @@ pub struct Keys {
     ledger: Ledger,
     admin: Arc<Key>,
     admin_hash: String,
+    session_secret: [u8; 32],
     keys: Cache<String, (Instant, Option<Arc<Key>>)>,
     workspaces: Cache<String, (Instant, bool)>,
     slots: Cache<String, Arc<Semaphore>>,
@@ -106,6 +107,7 @@ impl Keys {
             ledger,
             admin: Arc::new(admin),
             admin_hash: hash_key(admin_key),
+            session_secret: blake3::derive_key("utmost 2026 dashboard session", admin_key.as_bytes()),
             keys: Cache::new(CACHE_ENTRIES),
             workspaces: Cache::new(CACHE_ENTRIES),
             slots: Cache::new(CACHE_ENTRIES),
@@ -127,6 +129,19 @@ impl Keys {
         let key = keys::by_hash(&self.ledger, &hash).await?.map(|row| Arc::new(read_key(row)));
         self.keys.insert(hash, (Instant::now(), key.clone()));
         Ok(key)
+    }
+
+    /// The key with this id, for a session that its key has begun: None if it was revoked.
+    pub async fn by_id(&self, id: &str) -> Result<Option<Arc<Key>>, LedgerError> {
+        if id == self.admin.id {
+            return Ok(Some(Arc::clone(&self.admin)));
+        }
+        Ok(keys::by_id(&self.ledger, id).await?.map(|row| Arc::new(read_key(row))))
+    }
+
+    /// Signs sessions: the same in every process of an installation, and a new administration key ends all.
+    pub fn session_secret(&self) -> &[u8; 32] {
+        &self.session_secret
     }
 
     /// Makes a revocation known to this process at once.
@@ -159,6 +174,11 @@ impl Keys {
                 Problem::invalid("Utmost-Workspace", "give the id of a workspace in the header")
             })?),
         };
+        self.acting(key, asked).await
+    }
+
+    /// The caller behind a key, acting for the workspace asked for.
+    pub async fn acting(&self, key: Arc<Key>, asked: Option<&str>) -> Answer<Caller> {
         let workspace = match (&key.workspace, asked) {
             (Some(own), None) => own.clone(),
             (Some(own), Some(asked)) if own == asked => own.clone(),
@@ -219,6 +239,11 @@ impl Caller {
         let words: Vec<&str> = scopes.iter().map(|scope| scope.word()).collect();
         let detail = format!("this needs a key with the scope {}", words.join(" or "));
         Err(Problem::new(Kind::Forbidden, detail))
+    }
+
+    /// Whether the key may act for any workspace.
+    pub fn is_of_platform(&self) -> bool {
+        self.key.workspace.is_none()
     }
 
     /// Whether the key administrates the platform, so all workspaces.

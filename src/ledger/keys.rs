@@ -53,6 +53,13 @@ pub async fn by_hash(ledger: &Ledger, hash: &str) -> Result<Option<KeyRow>, Ledg
     Ok(row.as_ref().map(read).transpose()?)
 }
 
+/// The key with this id, unless it was revoked.
+pub async fn by_id(ledger: &Ledger, id: &str) -> Result<Option<KeyRow>, LedgerError> {
+    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE id = $1 AND revoked_ms IS NULL");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(&ledger.read).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
 /// Keys in use of a workspace (None: of the platform), by id, after `after`.
 pub async fn list(
     ledger: &Ledger,

@@ -6,7 +6,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::reconcile::{Line, Reconciliation};
 use super::{COLUMNS, Cell, Figures, Problem};
 use crate::domain::money::{Currency, format_minor};
-use crate::ledger::reports::{Amounts, Clock, Dimension, Key};
+use crate::domain::time::day_number;
+use crate::ledger::reports::{Amounts, Clock, Dimension, Key, Slice};
 
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -46,6 +47,18 @@ pub struct Row {
 impl Report {
     pub fn cells(&self, figures: &Figures) -> [Cell; 20] {
         figures.cells(self.currency, self.clock == Clock::Click)
+    }
+
+    /// The part of the ledger that the report was made from, with other filters.
+    pub fn slice(&self, workspace: &str, filters: Vec<(Dimension, Key)>) -> Slice {
+        Slice {
+            workspace: workspace.to_owned(),
+            from_day: i64::from(day_number(self.from)),
+            to_day: i64::from(day_number(self.to)),
+            clock: self.clock,
+            event: self.event.clone(),
+            filters,
+        }
     }
 
     /// An amount of the report's currency as a decimal.

@@ -1,4 +1,5 @@
 //! A ledger made by hand, row by row, as the worker would leave it.
+#![allow(dead_code, reason = "every test binary uses another part of this")]
 
 use jiff::civil::Date;
 use sqlx::AssertSqlSafe;
@@ -123,6 +124,12 @@ impl Shop {
         self.insert(
             "link_revisions (link, revision, from_ms, workspace, post, network, campaign, utm_source, utm_medium, tags)",
             &[N(id), N(1), N(0), T(WORKSPACE), post, network, campaign, T(&format!("source-{}", id % 3)), T("social"), T(r#"["sale"]"#)],
+        )
+        .await;
+        let (slug, url) = (format!("s{id}"), "https://shop.test/");
+        self.insert(
+            "links (id, workspace, domain, slug, url, utm, tags, forward_query, extra, created_ms, updated_ms, version)",
+            &[N(id), T(WORKSPACE), T("go.test"), T(&slug), T(url), T("{}"), T("[]"), N(1), T("{}"), N(0), N(0), N(1)],
         )
         .await;
         id

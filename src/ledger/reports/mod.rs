@@ -4,6 +4,7 @@
 
 mod costs;
 mod figures;
+mod orders;
 mod reconcile;
 
 use sqlx::any::AnyRow;
@@ -14,6 +15,10 @@ use crate::domain::ids::LinkId;
 
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use figures::{Assigned, Clicks, Credits, assigned, assisted, clicks, credits, touches};
+pub use orders::{
+    Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
+    networks_of_posts, order, orders, post,
+};
 pub use reconcile::{Amounts, ReceivedOrders, moved, received, rival_share};
 
 /// What rows can stand for and what can be filtered by.
