@@ -3,6 +3,7 @@
 mod auth;
 mod costs;
 mod coupons;
+mod dialects;
 mod error;
 mod extract;
 mod fields;
@@ -87,9 +88,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&api), authenticate));
     Router::new()
         .nest("/api/v1", v1)
+        .merge(dialects::router(&api))
         .fallback(|| async { Problem::new(Kind::NotFound, "there is nothing at this path; see /api/docs") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Kind::MethodNotAllowed, "the header Allow says which methods fit")
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(api)
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "the header Allow says which methods fit")
 }

@@ -117,6 +117,11 @@ impl Issuer {
         &self.public_domain
     }
 
+    /// The base of short URLs on that domain.
+    pub fn public_url(&self) -> &Url {
+        &self.public_url
+    }
+
     pub fn short_url(&self, link: &LinkRow) -> String {
         format!("{}://{}/{}", self.public_url.scheme(), link.domain, link.slug)
     }
