@@ -16,6 +16,7 @@ use url::Url;
 use crate::api::{self, Api, DEFAULT_WORKSPACE, DoorCopies, Parts};
 use crate::config::Config;
 use crate::config::data_dir::DataDir;
+use crate::dashboard;
 use crate::ledger::Ledger;
 use crate::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use crate::links::copies::Copies;
@@ -129,7 +130,7 @@ impl App {
         let mut helping = JoinSet::new();
         let mut router = Router::new();
         if config.roles.api {
-            router = router.merge(api::router(Arc::clone(&api)));
+            router = router.merge(api::router(Arc::clone(&api))).merge(dashboard::router(Arc::clone(&api)));
             helping.spawn(async move { api.work().await });
         }
         let redirect_metrics = RedirectMetrics::default();

@@ -198,7 +198,21 @@ impl Keys {
                 id.to_owned()
             }
         };
-        Ok(Caller { key, workspace })
+        Ok(Caller { key, workspace, has_chosen: asked.is_some() })
+    }
+
+    /// The same caller, acting for another workspace; None if its key may not.
+    pub(super) async fn acting_for(&self, caller: &Caller, workspace: &str) -> Answer<Option<Caller>> {
+        if caller.workspace == workspace {
+            return Ok(Some(caller.clone()));
+        }
+        if caller.key.workspace.is_some() {
+            return Ok(None);
+        }
+        if !self.workspace_exists(workspace).await? {
+            return Err(Problem::new(Kind::NotFound, format!("there is no workspace {workspace}")));
+        }
+        Ok(Some(Caller { key: Arc::clone(&caller.key), workspace: workspace.to_owned(), has_chosen: true }))
     }
 
     fn slot(&self, key: &Key) -> Arc<Semaphore> {
@@ -223,6 +237,8 @@ fn read_key(row: KeyRow) -> Key {
 pub struct Caller {
     key: Arc<Key>,
     workspace: String,
+    /// Whether the caller named the workspace, rather than leaving it to the key.
+    has_chosen: bool,
 }
 
 impl Caller {
@@ -251,6 +267,12 @@ impl Caller {
         self.key.workspace.is_none() && self.key.has(Scope::Admin)
     }
 
+    /// Whether what belongs to a workspace is for the caller to see: a platform key that names no workspace
+    /// sees all of them.
+    pub(super) fn sees(&self, workspace: &str) -> bool {
+        self.workspace == workspace || (self.key.workspace.is_none() && !self.has_chosen)
+    }
+
     pub fn must_be_platform_admin(&self) -> Answer<()> {
         match self.is_platform_admin() {
             true => Ok(()),
@@ -277,9 +299,20 @@ fn unauthorized() -> Problem {
 }
 
 /// Lets only requests with a valid key through, and tells the handlers who is asking.
-pub async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Answer<Response> {
-    let sent = bearer(request.headers()).ok_or_else(unauthorized)?;
-    let key = api.keys.find(sent).await?.ok_or_else(unauthorized)?;
+pub async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next) -> Answer<Response> {
+    let sent = bearer(request.headers()).map(str::to_owned);
+    admit(&api, sent, request, next).await
+}
+
+/// Lets a request through with the key that its caller sent, whichever way.
+pub(super) async fn admit(
+    api: &Api,
+    sent: Option<String>,
+    mut request: Request,
+    next: Next,
+) -> Answer<Response> {
+    let sent = sent.ok_or_else(unauthorized)?;
+    let key = api.keys.find(&sent).await?.ok_or_else(unauthorized)?;
     let slot = api.keys.slot(&key);
     let Ok(_permit) = slot.try_acquire() else {
         let detail = format!("this key has {IN_FLIGHT_MAX} requests under way; wait for some to end");

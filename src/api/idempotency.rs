@@ -91,8 +91,8 @@ async fn repeat(api: &Api, kept: KeptRow, request_hash: &str) -> Answer<Response
         api.issuer.wait_for_copies(change).await?;
     }
     let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let problem = kept.body.starts_with("{\"type\":\"urn:utmost:");
     let mut response = (status.unwrap_or(StatusCode::OK), kept.body).into_response();
-    let problem = response.status().is_client_error();
     let content_type = if problem { "application/problem+json" } else { "application/json" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

@@ -494,7 +494,7 @@ pub async fn list(
         post: query.post,
         network: query.network.map(|network| network.to_lowercase()),
         campaign: query.campaign,
-        tag: query.tag,
+        tags: query.tag.into_iter().collect(),
         domain: query.domain.map(|domain| domain_key(&domain).into_owned()),
         slug: query.slug,
         external_id: query.external_id,
@@ -502,6 +502,7 @@ pub async fn list(
         archived: query.archived.or(changed_since_ms.is_none().then_some(false)),
         after: window.after_number(0)?.zip(window.after_number(1)?),
         limit: window.fetch(),
+        ..LinkFilter::default()
     };
     let rows = links::list(&api.ledger, &filter).await?;
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();

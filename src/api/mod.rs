@@ -6,6 +6,7 @@ mod conversions;
 mod costs;
 mod coupons;
 mod deliveries;
+mod dialects;
 mod doors;
 mod error;
 mod examples;
@@ -71,7 +72,7 @@ pub struct Api {
     pub ledger: Ledger,
     pub issuer: Issuer,
     log: Log,
-    keys: Keys,
+    pub keys: Keys,
     doors: Doors,
     recent_currencies: RecentCurrencies,
     api_sources: ApiSources,
@@ -169,9 +170,12 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .nest("/api/v1", v1)
         .merge(hooks::routes())
+        .merge(dialects::router(&api))
         .fallback(|| async { Problem::new(Kind::NotFound, "there is nothing at this path; see /api/docs") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Kind::MethodNotAllowed, "the header Allow says which methods fit")
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(api)
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "the header Allow says which methods fit")
 }

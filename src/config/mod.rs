@@ -38,6 +38,7 @@ pub struct Config {
     pub workspace_currency: String,
     pub attribution: Attribution,
     pub privacy: Privacy,
+    pub dialects: Dialects,
     pub geoip_database: Option<PathBuf>,
     pub log_json: bool,
     pub log_level: String,
@@ -102,6 +103,18 @@ pub struct Attribution {
 pub struct Privacy {
     pub strict: bool,
     pub raw_days: u32,
+}
+
+/// Which other shorteners' APIs are spoken.
+#[derive(Debug, Clone)]
+pub struct Dialects {
+    pub dub: bool,
+    pub yourls: bool,
+    pub kutt: bool,
+    pub shlink: bool,
+    pub bitly: bool,
+    /// Workspaces by the tenant id that callers of the Dub dialect send.
+    pub dub_tenants: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -215,6 +228,7 @@ fn check(read: &mut Reader) -> Config {
             strict: read.one_of("privacy.mode", &["standard", "strict"]) == "strict",
             raw_days: read.int("privacy.raw_days", 1, 3660) as u32,
         },
+        dialects: check_dialects(read),
         geoip_database: read.text("geoip.database").map(PathBuf::from),
         log_json: read.one_of("log.format", &["text", "json"]) == "json",
         log_level: read.text("log.level").unwrap_or_else(|| "info".into()),
@@ -259,7 +273,25 @@ fn check_attribution(read: &mut Reader) -> Attribution {
         purchase_cuts_journey: read.flag("attribution.purchase_cuts_journey"),
         duplicate_seconds,
         journey_retention_days,
-        assigned_values: read.text_table("attribution.assigned_values"),
+        assigned_values: read
+            .text_table("attribution.assigned_values", "decimal amounts as strings, such as \"5.00\""),
+    }
+}
+
+fn check_dialects(read: &mut Reader) -> Dialects {
+    const KNOWN: [&str; 5] = ["dub", "yourls", "kutt", "shlink", "bitly"];
+    let enabled = read.strings("dialects.enabled");
+    for name in enabled.iter().filter(|name| !KNOWN.contains(&name.as_str())) {
+        read.wrong("dialects.enabled", &format!("{name:?} is none of {}", KNOWN.join(", ")));
+    }
+    let has = |name: &str| enabled.iter().any(|given| given == name);
+    Dialects {
+        dub: has("dub"),
+        yourls: has("yourls"),
+        kutt: has("kutt"),
+        shlink: has("shlink"),
+        bitly: has("bitly"),
+        dub_tenants: read.text_table("dialects.dub_tenants", "workspaces by tenant, as strings"),
     }
 }
 
@@ -355,12 +387,12 @@ impl Reader {
         }
     }
 
-    fn text_table(&mut self, key: &str) -> BTreeMap<String, String> {
+    fn text_table(&mut self, key: &str, expected: &str) -> BTreeMap<String, String> {
         let table = self.value(key).as_table().cloned().unwrap_or_default();
         let texts: BTreeMap<String, String> =
             table.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
         if texts.len() != table.len() {
-            self.wrong(key, "expected decimal amounts as strings, such as \"5.00\"");
+            self.wrong(key, &format!("expected {expected}"));
         }
         texts
     }
@@ -378,7 +410,7 @@ mod tests {
     #[test]
     fn defaults_stand_and_layers_override() {
         let config = load(
-            "[hot]\nurl = \"redis://a\"\n[attribution]\nhalf_life_days = 3\n[attribution.assigned_values]\nsign_up = \"5.00\"",
+            "[hot]\nurl = \"redis://a\"\n[attribution]\nhalf_life_days = 3\n[attribution.assigned_values]\nsign_up = \"5.00\"\n[dialects.dub_tenants]\norg-1 = \"acme\"",
             &[("UTMOST_SERVER__LISTEN", "0.0.0.0:9"), ("UTMOST_ROLES", "api, worker")],
         )
         .unwrap();
@@ -388,12 +420,14 @@ mod tests {
         assert_eq!(config.attribution.half_life_days, 3.0);
         assert_eq!(config.attribution.assigned_values["sign_up"], "5.00");
         assert_eq!(config.attribution.lookback_days, 100);
+        assert!(config.dialects.dub && config.dialects.bitly);
+        assert_eq!(config.dialects.dub_tenants["org-1"], "acme");
     }
 
     #[test]
     fn all_mistakes_show_at_once() {
         let ConfigError(errors) = load(
-            "data_dir = 5\nlisten = \"x\"\n[server]\nlisten = \"nowhere\"\n[hot]\nurl = \"http://a\"\npartitions = 0\n[workspace]\ncurrency = \"EURO\"",
+            "data_dir = 5\nlisten = \"x\"\n[server]\nlisten = \"nowhere\"\n[hot]\nurl = \"http://a\"\npartitions = 0\n[workspace]\ncurrency = \"EURO\"\n[dialects]\nenabled = [\"tinyurl\"]",
             &[("UTMOST_PRIVACY__RAW_DAYS", "many")],
         )
         .unwrap_err();
@@ -404,6 +438,7 @@ mod tests {
             "server.listen: \"nowhere\" is wrong",
             "hot.url: expected redis://",
             "hot.partitions: expected a whole number from 1 to 1024",
+            "dialects.enabled: \"tinyurl\" is none of dub, yourls",
             "workspace.currency: expected an ISO 4217 code",
             "UTMOST_PRIVACY__RAW_DAYS: expected a whole number",
         ] {

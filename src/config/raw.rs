@@ -6,7 +6,7 @@ use toml::{Table, Value};
 const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// Tables whose keys are the user's own words.
-const OPEN_TABLES: &[&str] = &["attribution.assigned_values"];
+const OPEN_TABLES: &[&str] = &["attribution.assigned_values", "dialects.dub_tenants"];
 
 pub(super) struct Layered {
     pub table: Table,

@@ -1,5 +1,8 @@
 //! Links, their revisions, and the order in which they changed.
 
+mod figures;
+mod filter;
+
 use std::collections::{HashMap, HashSet};
 
 use sqlx::any::AnyRow;
@@ -7,6 +10,8 @@ use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
 use super::{Ledger, LedgerError, Store, Tx, sql};
 use crate::domain::utm::Utm;
+pub use figures::{ClickKey, LinkFigures, clicks_by, figures};
+pub use filter::{LinkFilter, LinkOrder, by_slug_anywhere, count, list, tags};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkRow {
@@ -170,6 +175,18 @@ pub async fn by_slug(tx: &mut Tx, domain: &str, slug: &str) -> Result<Option<Lin
     one(&mut **tx, "domain = $1 AND slug = $2", "", domain, slug.to_owned()).await
 }
 
+/// The same outside a transaction.
+pub async fn read_by_slug(ledger: &Ledger, domain: &str, slug: &str) -> Result<Option<LinkRow>, LedgerError> {
+    one(&ledger.read, "domain = $1 AND slug = $2", "", domain, slug.to_owned()).await
+}
+
+/// Whoever's it is.
+pub async fn read_by_id(ledger: &Ledger, id: i64) -> Result<Option<LinkRow>, LedgerError> {
+    let text = format!("SELECT {COLUMNS} FROM links WHERE id = $1");
+    let row = sqlx::query(AssertSqlSafe(text)).bind(id).fetch_optional(&ledger.read).await?;
+    row.as_ref().map(read).transpose()
+}
+
 async fn one<'e, 'q, T>(
     executor: impl Executor<'e, Database = Any>,
     condition: &str,
@@ -194,83 +211,6 @@ pub async fn of_post(tx: &mut Tx, workspace: &str, post: &str) -> Result<Vec<Lin
         .fetch_all(&mut **tx)
         .await?;
     rows.iter().map(read).collect()
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct LinkFilter {
-    pub workspace: String,
-    pub post: Option<String>,
-    pub network: Option<String>,
-    pub campaign: Option<String>,
-    pub tag: Option<String>,
-    pub domain: Option<String>,
-    pub slug: Option<String>,
-    pub external_id: Option<String>,
-    /// Only links changed since then, in the order of their changes; else the newest links first.
-    pub changed_since_ms: Option<i64>,
-    /// None: both.
-    pub archived: Option<bool>,
-    /// (updated_ms, id) of the last link seen; without `changed_since_ms` only the id counts.
-    pub after: Option<(i64, i64)>,
-    pub limit: i64,
-}
-
-pub async fn list(ledger: &Ledger, filter: &LinkFilter) -> Result<Vec<LinkRow>, LedgerError> {
-    let mut conditions = vec!["workspace = $1".to_owned()];
-    let mut texts = vec![filter.workspace.clone()];
-    for (column, value) in [
-        ("post", &filter.post),
-        ("network", &filter.network),
-        ("campaign", &filter.campaign),
-        ("domain", &filter.domain),
-        ("slug", &filter.slug),
-        ("external_id", &filter.external_id),
-    ] {
-        if let Some(value) = value {
-            texts.push(value.clone());
-            conditions.push(format!("{column} = ${}", texts.len()));
-        }
-    }
-    if let Some(tag) = &filter.tag {
-        // Both stores know REPLACE, and it tells whether the JSON array holds the text.
-        texts.push(json(tag));
-        conditions.push(format!("REPLACE(tags, ${}, '') <> tags", texts.len()));
-    }
-    match filter.archived {
-        Some(true) => conditions.push("archived_ms IS NOT NULL".to_owned()),
-        Some(false) => conditions.push("archived_ms IS NULL".to_owned()),
-        None => {}
-    }
-    let mut numbers = Vec::new();
-    let mut next = texts.len();
-    let mut number = |n: i64| {
-        numbers.push(n);
-        next += 1;
-        next
-    };
-    let order = match filter.changed_since_ms {
-        Some(since_ms) => {
-            conditions.push(format!("updated_ms >= ${}", number(since_ms)));
-            if let Some((updated_ms, id)) = filter.after {
-                conditions.push(format!("(updated_ms, id) > (${}, ${})", number(updated_ms), number(id)));
-            }
-            "updated_ms, id"
-        }
-        None => {
-            if let Some((_, id)) = filter.after {
-                conditions.push(format!("id < ${}", number(id)));
-            }
-            "id DESC"
-        }
-    };
-    let text = format!(
-        "SELECT {COLUMNS} FROM links WHERE {} ORDER BY {order} LIMIT ${}",
-        conditions.join(" AND "),
-        number(filter.limit)
-    );
-    let query = texts.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, text| query.bind(text));
-    let query = numbers.into_iter().fold(query, |query, number| query.bind(number));
-    query.fetch_all(&ledger.read).await?.iter().map(read).collect()
 }
 
 /// Human clicks of each link, those that have any.

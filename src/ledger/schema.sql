@@ -309,6 +309,7 @@ CREATE TABLE credits (
 CREATE INDEX credits_by_order_day ON credits (workspace, order_day);
 CREATE INDEX credits_by_click_day ON credits (workspace, click_day);
 CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day);
+CREATE INDEX credits_by_link ON credits (link);
 
 -- Rollups of clicks, a closed list.
 CREATE TABLE clicks_by_day (

@@ -1,0 +1,101 @@
+//! What links brought so far.
+
+use std::collections::HashMap;
+
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::ledger::{Ledger, LedgerError, sql};
+
+/// Keys of one answer at most; the rest is rarely looked at.
+const KEYS_MAX: i64 = 1000;
+
+/// Sums over all days; money and conversions by last touch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkFigures {
+    /// Clicks of people.
+    pub clicks: i64,
+    /// Clicks of machines: bots, link previews and prefetches.
+    pub bot_clicks: i64,
+    pub leads: i64,
+    pub purchases: i64,
+    /// Revenue of the purchases less refunds, in minor units of the workspace's currency.
+    pub net_minor: i64,
+}
+
+/// The figures of those links that have any.
+pub async fn figures(ledger: &Ledger, links: &[i64]) -> Result<HashMap<i64, LinkFigures>, LedgerError> {
+    let mut figures: HashMap<i64, LinkFigures> = HashMap::new();
+    for links in links.chunks(1000) {
+        let list = sql::list_from(1, links.len());
+        let clicks = format!(
+            "SELECT link, CAST(SUM(human) AS BIGINT), CAST(SUM(bot + preview + prefetch) AS BIGINT)
+             FROM clicks_by_day WHERE link IN ({list}) GROUP BY link"
+        );
+        let query = links.iter().fold(sqlx::query(AssertSqlSafe(clicks)), |query, link| query.bind(*link));
+        for row in query.fetch_all(&ledger.read).await? {
+            let of_link = figures.entry(row.try_get(0)?).or_default();
+            of_link.clicks = row.try_get(1)?;
+            of_link.bot_clicks = row.try_get(2)?;
+        }
+        // Change 0 alone has weights, so a refund counts no second time.
+        let credits = format!(
+            "SELECT link, event, CAST(SUM(last_touch_weight) AS BIGINT), CAST(SUM(last_touch) AS BIGINT)
+             FROM credits WHERE link IN ({list}) AND event IN ('purchase', 'lead') AND kind <> 'fx'
+             GROUP BY link, event"
+        );
+        let query = links.iter().fold(sqlx::query(AssertSqlSafe(credits)), |query, link| query.bind(*link));
+        for row in query.fetch_all(&ledger.read).await? {
+            let of_link = figures.entry(row.try_get(0)?).or_default();
+            let (event, billionths): (String, i64) = (row.try_get(1)?, row.try_get(2)?);
+            let conversions = billionths / 1_000_000_000;
+            match event.as_str() {
+                "lead" => of_link.leads = conversions,
+                _ => {
+                    of_link.purchases = conversions;
+                    of_link.net_minor = row.try_get(3)?;
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// What clicks are told apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClickKey {
+    /// ISO 3166 alpha-2, empty where unknown.
+    Country,
+    /// mobile, tablet, desktop, tv, other.
+    Device,
+    /// Its host, empty where there was none.
+    Referrer,
+}
+
+/// Clicks of people by key from a day on (in days since 1970, in the workspace's zone) up to another,
+/// exclusive, the most clicked first; of one link or of all.
+pub async fn clicks_by(
+    ledger: &Ledger,
+    workspace: &str,
+    link: Option<i64>,
+    by: ClickKey,
+    (from_day, to_day): (i64, i64),
+) -> Result<Vec<(String, i64)>, LedgerError> {
+    let (table, column) = match by {
+        ClickKey::Country => ("clicks_by_country", "country"),
+        ClickKey::Device => ("clicks_by_device", "device"),
+        ClickKey::Referrer => ("clicks_by_referrer", "referrer"),
+    };
+    let of_link = if link.is_some() { "AND link = $5" } else { "" };
+    let text = format!(
+        "SELECT {column}, CAST(SUM(human) AS BIGINT) FROM {table}
+         WHERE workspace = $1 AND day >= $2 AND day < $3 {of_link}
+         GROUP BY {column} HAVING SUM(human) > 0 ORDER BY 2 DESC, 1 LIMIT $4"
+    );
+    let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(from_day).bind(to_day).bind(KEYS_MAX);
+    let query = match link {
+        Some(link) => query.bind(link),
+        None => query,
+    };
+    let rows = query.fetch_all(&ledger.read).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}

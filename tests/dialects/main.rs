@@ -1,0 +1,4 @@
+//! The dialects of other shorteners, asked in process as their clients ask.
+
+mod dub;
+mod server;
