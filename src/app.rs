@@ -123,6 +123,7 @@ impl App {
         let mut router = Router::new();
         if config.roles.api {
             router = router.merge(api::router(Arc::clone(&api)));
+            router = router.merge(crate::dashboard::router(Arc::clone(&api)));
             helping.spawn(async move { tokio::join!(api.issuer.feed(), tidy(&api)).0 });
         }
         let redirect_metrics = RedirectMetrics::default();
