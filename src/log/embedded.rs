@@ -24,6 +24,7 @@ pub struct EmbeddedLog {
     ends: Arc<Ends>,
     is_losing: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    pub(super) metrics: LogMetrics,
 }
 
 /// The newest position of each stream, watched by readers that wait.
@@ -85,10 +86,10 @@ impl EmbeddedLog {
             connection: Arc::clone(&connection),
             ends: Arc::clone(&ends),
             is_losing: Arc::clone(&is_losing),
-            metrics,
+            metrics: metrics.clone(),
         };
         let writer = Mutex::new(Some(tokio::spawn(writer.run())));
-        Ok(Arc::new(Self { batcher, connection, readers, ends, is_losing, writer }))
+        Ok(Arc::new(Self { batcher, connection, readers, ends, is_losing, writer, metrics }))
     }
 
     pub async fn append_click(&self, click: &Click<'_>) -> Result<(), AppendError> {

@@ -3,6 +3,7 @@
 //! Two stores behind one closed enum: a SQLite file of its own, or Redis Streams with a spool for when
 //! Redis is slow or gone. `tests/log_contract.rs` says what both do.
 
+mod agent;
 mod append;
 mod embedded;
 mod frames;
@@ -159,18 +160,37 @@ impl Log {
 
     /// Resolves when the click is durable: now the visitor may go on.
     pub async fn append_click(&self, click: &Click<'_>) -> Result<(), AppendError> {
-        match self {
+        let appended = match self {
             Self::Embedded(log) => log.append_click(click).await,
             Self::Redis(log) => log.append_click(click).await,
-        }
+        };
+        self.count_refusal(appended, 1, 0)
     }
 
     /// Resolves when the delivery is durable: now its sender may be answered 200.
     pub async fn append_delivery(&self, delivery: &Delivery) -> Result<(), AppendError> {
-        match self {
+        let appended = match self {
             Self::Embedded(log) => log.append_delivery(delivery).await,
             Self::Redis(log) => log.append_delivery(delivery).await,
+        };
+        self.count_refusal(appended, 0, 1)
+    }
+
+    /// The writers count what they lose; what never got to them is counted here.
+    fn count_refusal(
+        &self,
+        appended: Result<(), AppendError>,
+        clicks: u32,
+        deliveries: u32,
+    ) -> Result<(), AppendError> {
+        if let Err(AppendError::Full | AppendError::Closed) = appended {
+            match self {
+                Self::Embedded(log) => &log.metrics,
+                Self::Redis(log) => log.metrics(),
+            }
+            .lost(clicks, deliveries);
         }
+        appended
     }
 
     /// How many partitions each stream has.

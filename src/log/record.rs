@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::agent;
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
 
 /// Bytes of a user agent that are kept.
@@ -221,6 +222,8 @@ impl Click<'_> {
             write!(rest, "{network}").expect("an address has at most 39 characters");
         }
         let address_len = 40 - rest.len();
+        let mut agent = Vec::with_capacity(USER_AGENT_MAX);
+        agent::shorten(cut(&self.user_agent, USER_AGENT_MAX), &mut agent);
         hex::encode_to_slice(self.id.as_bytes(), &mut hex).expect("16 bytes are 32 digits");
         let visitor = self.visitor.map(VisitorId::to_text);
 
@@ -231,7 +234,7 @@ impl Click<'_> {
             self.request.as_str().as_bytes(),
             digit(self.is_new_visitor),
             &address[..address_len],
-            cut(&self.user_agent, USER_AGENT_MAX).as_bytes(),
+            &agent,
             cut(&self.referrer, REFERRER_MAX).as_bytes(),
             digit(self.is_replayed),
         ];
@@ -266,7 +269,10 @@ impl Click<'_> {
                 b"new" => click.is_new_visitor = value == b"1",
                 b"address" if value.is_empty() => {}
                 b"address" => click.address = Some(ClientNetwork::of(parse(value, "address")?)),
-                b"agent" => click.user_agent = String::from_utf8_lossy(value).into_owned().into(),
+                b"agent" => {
+                    let short = String::from_utf8_lossy(value);
+                    click.user_agent = agent::expand(&short).into_owned().into();
+                }
                 b"referrer" => click.referrer = String::from_utf8_lossy(value).into_owned().into(),
                 b"replayed" => click.is_replayed = value == b"1",
                 _ => {}

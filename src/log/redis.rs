@@ -100,6 +100,10 @@ impl RedisLog {
         self.store.partitions
     }
 
+    pub(super) fn metrics(&self) -> &LogMetrics {
+        &self.store.metrics
+    }
+
     pub async fn append_click(&self, click: &Click<'_>) -> Result<(), AppendError> {
         let lane = self.lane(self.store.key_of_click(click));
         lane.batcher.append(|batch| batch.clicks.push(|out| click.pack(out))).await

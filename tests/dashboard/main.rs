@@ -12,12 +12,12 @@ use http::{HeaderMap, Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 use shop::Shop;
 use shop::Value::{N, T};
-use utmost::api::Api;
+use utmost::api::{Api, Parts};
 use utmost::cli::client::{Answer, Client};
-
 use utmost::config::Config;
 use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
+use utmost::log::{Log, LogConfig, LogMetrics};
 
 const ADMIN_KEY: &str = "um_test_admin_key_0123456789";
 
@@ -27,7 +27,19 @@ async fn serve(shop: &Shop) -> String {
     let source = LinkSource::Ledger(shop.ledger.clone());
     let copies = Copies::Embedded(LinkCache::new(source, 1 << 20, LinkCacheMetrics::default()));
     let public_url = "https://go.test".parse().unwrap();
-    let api = Api::start(config, shop.ledger.clone(), copies, public_url, ADMIN_KEY).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogConfig { data_dir: dir.path().to_owned(), ..LogConfig::default() };
+    let api = Api::start(Parts {
+        config,
+        ledger: shop.ledger.clone(),
+        log: Log::open(&log, LogMetrics::default()).await.unwrap(),
+        copies,
+        door_copies: None,
+        public_url,
+        admin_key: ADMIN_KEY.to_owned(),
+    })
+    .await
+    .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let router = utmost::dashboard::router(api);
