@@ -87,8 +87,16 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{platform}: {error}"));
             assert_eq!(read.topic, example.topic, "{platform}");
             for fact in &read.facts {
-                let Says::Order(order) = &fact.says else { panic!("{platform}: {fact:?}") };
-                assert!(matches!(order.status, OrderStatus::Test | OrderStatus::Unpaid), "{platform}");
+                match &fact.says {
+                    Says::Order(order) => {
+                        assert!(
+                            matches!(order.status, OrderStatus::Test | OrderStatus::Unpaid),
+                            "{platform}"
+                        );
+                    }
+                    Says::Refunds(refunds) => assert!(refunds.is_empty(), "{platform}"),
+                    _ => panic!("{platform}: {fact:?}"),
+                }
             }
             assert!(!read.facts.is_empty() || read.ignored.is_some(), "{platform}");
         }
