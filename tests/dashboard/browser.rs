@@ -87,9 +87,16 @@ impl Browser {
         found[ELEMENT].as_str().unwrap().to_owned()
     }
 
+    /// Clicks what leads to another page, and waits until that page is there.
     pub async fn click(&self, selector: &str) {
+        self.eval("window.isBefore = true").await;
         let element = self.element(selector).await;
         self.call(Method::POST, &format!("element/{element}/click"), Some(json!({}))).await;
+        let end = Instant::now() + Duration::from_secs(30);
+        while self.eval("window.isBefore || document.readyState !== 'complete'").await == true {
+            assert!(Instant::now() < end, "{selector} leads nowhere");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub async fn write(&self, selector: &str, text: &str) {
