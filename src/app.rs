@@ -103,6 +103,7 @@ impl App {
             door_copies: door_copies.transpose()?,
             public_url: public_url.clone(),
             admin_key: admin_key.clone(),
+            ring: Arc::clone(&keys),
         })
         .await?;
 
@@ -149,7 +150,9 @@ impl App {
 
         let accept_metrics = AcceptMetrics::default();
         accept_metrics.register(&mut registry);
-        let router = router.merge(telemetry::router(Arc::new(registry)));
+        let router = router
+            .merge(api::health(ledger.clone(), log.clone()))
+            .merge(telemetry::router(Arc::new(registry)));
         let accept = AcceptConfig {
             max_connections: config.server.max_connections,
             header_timeout: config.server.header_timeout,

@@ -14,10 +14,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
 use super::error::{Answer, Kind, Problem};
+use crate::domain::keys::KeyRing;
 use crate::ledger::keys::KeyRow;
 use crate::ledger::{Ledger, LedgerError, keys, workspaces};
 
@@ -29,6 +30,8 @@ pub const WORKSPACE_HEADER: &str = "utmost-workspace";
 /// A revoked key works no longer than this.
 const CACHED: Duration = Duration::from_secs(2);
 const CACHE_ENTRIES: usize = 10_000;
+/// Keys that may sign with a token; those made last are left out beyond it.
+const SIGNING_KEYS_MAX: i64 = 100_000;
 /// Requests of one key at once; more are answered 429.
 const IN_FLIGHT_MAX: usize = 256;
 
@@ -87,31 +90,62 @@ pub fn hash_key(key: &str) -> String {
     })
 }
 
+type ByToken = Vec<(String, Arc<Key>)>;
+
 /// Looks keys and workspaces up, and remembers them for a moment.
 #[derive(Debug)]
 pub struct Keys {
     ledger: Ledger,
+    ring: Arc<KeyRing>,
     admin: Arc<Key>,
     admin_hash: String,
     session_secret: [u8; 32],
     keys: Cache<String, (Instant, Option<Arc<Key>>)>,
     workspaces: Cache<String, (Instant, bool)>,
     slots: Cache<String, Arc<Semaphore>>,
+    /// Keys by their signature tokens.
+    signing: Mutex<Option<(Instant, ByToken)>>,
 }
 
 impl Keys {
     /// `admin_key`: the platform's administration key.
-    pub fn new(ledger: Ledger, admin_key: &str) -> Self {
+    pub fn new(ledger: Ledger, admin_key: &str, ring: Arc<KeyRing>) -> Self {
         let admin = Key { id: "admin".into(), workspace: None, scopes: vec![Scope::Admin] };
         Self {
             ledger,
+            ring,
             admin: Arc::new(admin),
             admin_hash: hash_key(admin_key),
             session_secret: blake3::derive_key("utmost 2026 dashboard session", admin_key.as_bytes()),
             keys: Cache::new(CACHE_ENTRIES),
             workspaces: Cache::new(CACHE_ENTRIES),
             slots: Cache::new(CACHE_ENTRIES),
+            signing: Mutex::new(None),
         }
+    }
+
+    /// The signature token of a key, see [`KeyRing::signature_token`].
+    pub fn signature_token(&self, key_id: &str) -> String {
+        self.ring.signature_token(key_id)
+    }
+
+    /// The key whose signature token fits. All keys are tried, one caller at a time.
+    pub(super) async fn find_by_token(
+        &self,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Option<Arc<Key>>, LedgerError> {
+        let mut signing = self.signing.lock().await;
+        let (at, keys) = match signing.take().filter(|(at, _)| at.elapsed() < CACHED) {
+            Some(cached) => cached,
+            None => {
+                let rows = keys::all(&self.ledger, SIGNING_KEYS_MAX).await?;
+                let with_token = |row: KeyRow| (self.signature_token(&row.id), Arc::new(read_key(row)));
+                (Instant::now(), rows.into_iter().map(with_token).collect())
+            }
+        };
+        let found = keys.iter().find(|(token, _)| fits(token)).map(|(_, key)| Arc::clone(key));
+        *signing = Some((at, keys));
+        Ok(found)
     }
 
     /// The key behind what a caller sent, whichever way: None if there is none or it was revoked.
@@ -147,6 +181,10 @@ impl Keys {
     /// Makes a revocation known to this process at once.
     pub fn forget(&self) {
         self.keys.clear();
+        // Where it is locked it is in use, and old in a moment.
+        if let Ok(mut signing) = self.signing.try_lock() {
+            *signing = None;
+        }
     }
 
     /// Makes a removed workspace known to this process at once.
@@ -299,28 +337,37 @@ fn unauthorized() -> Problem {
 }
 
 /// Lets only requests with a valid key through, and tells the handlers who is asking.
-pub async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next) -> Answer<Response> {
-    let sent = bearer(request.headers()).map(str::to_owned);
-    admit(&api, sent, request, next).await
-}
-
-/// Lets a request through with the key that its caller sent, whichever way.
-pub(super) async fn admit(
-    api: &Api,
-    sent: Option<String>,
-    mut request: Request,
-    next: Next,
-) -> Answer<Response> {
-    let sent = sent.ok_or_else(unauthorized)?;
-    let key = api.keys.find(&sent).await?.ok_or_else(unauthorized)?;
-    let slot = api.keys.slot(&key);
-    let Ok(_permit) = slot.try_acquire() else {
-        let detail = format!("this key has {IN_FLIGHT_MAX} requests under way; wait for some to end");
-        return Err(Problem::new(Kind::TooManyRequests, detail).retry_after(1));
-    };
-    let caller = api.keys.caller(key, request.headers()).await?;
+pub async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Answer<Response> {
+    let headers = request.headers();
+    let (caller, _permit) = admit(&api, bearer(headers), headers).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
+}
+
+/// The caller behind the key that was sent, whichever way, and the permit that its request needs while it
+/// runs.
+pub(super) async fn admit(
+    api: &Api,
+    sent: Option<&str>,
+    headers: &HeaderMap,
+) -> Answer<(Caller, OwnedSemaphorePermit)> {
+    let sent = sent.ok_or_else(unauthorized)?;
+    let key = api.keys.find(sent).await?;
+    admit_key(api, key, headers).await
+}
+
+/// The same for a key that was found otherwise.
+pub(super) async fn admit_key(
+    api: &Api,
+    key: Option<Arc<Key>>,
+    headers: &HeaderMap,
+) -> Answer<(Caller, OwnedSemaphorePermit)> {
+    let key = key.ok_or_else(unauthorized)?;
+    let permit = api.keys.slot(&key).try_acquire_owned().map_err(|_| {
+        let detail = format!("this key has {IN_FLIGHT_MAX} requests under way; wait for some to end");
+        Problem::new(Kind::TooManyRequests, detail).retry_after(1)
+    })?;
+    Ok((api.keys.caller(key, headers).await?, permit))
 }
 
 /// The token of an `Authorization: Bearer` header.

@@ -264,6 +264,7 @@ impl From<IssueError> for Problem {
             IssueError::SlugTaken { .. } => Self::field(Kind::SlugTaken, "slug", detail),
             IssueError::ExternalIdTaken(_) => Self::field(Kind::Conflict, "external_id", detail),
             IssueError::NotFound => Self::new(Kind::NotFound, detail),
+            IssueError::IdTaken => Self::unavailable(detail, 1),
             IssueError::NotFed(error) => {
                 let detail = "the change is saved, but redirects do not know it yet; with the same \
                               Idempotency-Key the same request may be sent again";

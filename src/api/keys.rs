@@ -48,6 +48,9 @@ pub struct ShownKey {
     /// The key itself, only in the answer that made it: it is stored hashed and cannot be shown again.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// For clients of YOURLS that sign with a timestamp; shown with the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_token: Option<String>,
 }
 
 fn show(row: KeyRow) -> ShownKey {
@@ -58,6 +61,7 @@ fn show(row: KeyRow) -> ShownKey {
         workspace: row.workspace,
         created_at: rfc3339(row.created_ms),
         key: None,
+        signature_token: None,
     }
 }
 
@@ -114,8 +118,9 @@ pub async fn create(
         body: serde_json::to_string(&shown).map_err(Problem::internal)?,
         after_change: None,
     };
-    let mut response =
-        (StatusCode::CREATED, JsonAnswer(ShownKey { key: Some(key), ..shown })).into_response();
+    let signature_token = Some(api.keys.signature_token(&shown.id));
+    let shown = ShownKey { key: Some(key), signature_token, ..shown };
+    let mut response = (StatusCode::CREATED, JsonAnswer(shown)).into_response();
     response.extensions_mut().insert(repeat);
     Ok(response)
 }

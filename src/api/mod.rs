@@ -12,6 +12,7 @@ mod error;
 mod examples;
 mod extract;
 mod fields;
+mod health;
 mod hooks;
 mod idempotency;
 mod keys;
@@ -35,6 +36,7 @@ pub use auth::{Caller, DEFAULT_WORKSPACE, Keys, Scope, authenticate, generate_ke
 pub use doors::DoorCopies;
 pub use error::{Answer, Kind, Problem, ProblemBody, Problems};
 pub use extract::{Json, Query, Segment};
+pub use health::health;
 pub use idempotency::idempotent;
 
 use conversions::{ApiSources, RecentCurrencies};
@@ -42,6 +44,7 @@ use doors::Doors;
 use idempotency::KEPT_MS;
 
 use crate::config::Config;
+use crate::domain::keys::KeyRing;
 use crate::domain::time::now_ms;
 use crate::ledger::workspaces::{DomainRow, WorkspaceRow};
 use crate::ledger::{Ledger, LedgerError};
@@ -64,6 +67,7 @@ pub struct Parts {
     pub public_url: Url,
     /// The platform's administration key.
     pub admin_key: String,
+    pub ring: Arc<KeyRing>,
 }
 
 /// What the handlers work with.
@@ -83,7 +87,7 @@ pub struct Api {
 impl Api {
     /// Makes the default workspace at first start.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, LedgerError> {
-        let Parts { config, ledger, log, copies, door_copies, public_url, admin_key } = parts;
+        let Parts { config, ledger, log, copies, door_copies, public_url, admin_key, ring } = parts;
         let issuer = Issuer::new(ledger.clone(), copies, public_url);
         let now_ms = now_ms();
         let mut tx = ledger.begin().await?;
@@ -101,7 +105,7 @@ impl Api {
         crate::ledger::workspaces::insert_domain(&mut tx, &domain).await?;
         tx.commit().await?;
         Ok(Arc::new(Self {
-            keys: Keys::new(ledger.clone(), &admin_key),
+            keys: Keys::new(ledger.clone(), &admin_key, ring),
             doors: Doors::new(ledger.clone(), door_copies),
             recent_currencies: RecentCurrencies::default(),
             api_sources: ApiSources::default(),

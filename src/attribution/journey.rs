@@ -90,8 +90,9 @@ pub fn journey(evidence: &Evidence, rules: &Rules) -> Journey {
     let from_ms = (t_ms - rules.lookback_ms).max(evidence.cut_ms.map_or(i64::MIN, |cut| cut + 1));
     let in_window = |c: &&Candidate| c.click.is_none_or(|click| (from_ms..=t_ms).contains(&click.at_ms()));
 
-    let spoke: BTreeSet<Method> = evidence.candidates.iter().map(|c| c.method).collect();
-    let within: Vec<&Candidate> = evidence.candidates.iter().filter(in_window).collect();
+    let candidates = once_per_click(&evidence.candidates);
+    let spoke: BTreeSet<Method> = candidates.iter().map(|c| c.method).collect();
+    let within: Vec<&Candidate> = candidates.iter().filter(in_window).collect();
     let method = within.iter().map(|c| c.method).min();
 
     // Clicks of the visitor and of the customer count together; what is only inferred counts only
@@ -101,7 +102,7 @@ pub fn journey(evidence: &Evidence, rules: &Rules) -> Journey {
         named => Some(c.method) == named,
     };
     let mut touches: Vec<Touch> = Vec::new();
-    for candidate in one_per_click(within.iter().filter(counted).copied(), rules.duplicate_ms) {
+    for candidate in first_of_span(within.iter().filter(counted).copied(), rules.duplicate_ms) {
         touches.push(Touch {
             at_ms: candidate.click.map_or(t_ms, |click| click.at_ms()),
             method: Some(candidate.method),
@@ -137,16 +138,15 @@ pub fn journey(evidence: &Evidence, rules: &Rules) -> Journey {
     Journey { t_ms, touches, method, runners_up, reason }
 }
 
-/// Each click once, by its best method, and of clicks of one visitor on one link within one span of
-/// `duplicate_ms` the earliest. A span is a fixed piece of the clock, so arrival order does not matter.
-fn one_per_click<'a>(
-    candidates: impl Iterator<Item = &'a Candidate>,
-    duplicate_ms: i64,
-) -> impl Iterator<Item = Candidate> {
-    let mut by_click: BTreeMap<(Option<ClickId>, LinkId), Candidate> = BTreeMap::new();
+/// Each click once, by its best method: what two methods know alike is said by the better one, so that a
+/// journey that has expired since says nothing less. In order of click id, so in order of time.
+fn once_per_click(candidates: &[Candidate]) -> Vec<Candidate> {
+    let mut by_click: BTreeMap<(Option<ClickId>, LinkId, Option<Method>), Candidate> = BTreeMap::new();
     for candidate in candidates {
+        // Without a click, each method speaks for itself.
+        let inferred = candidate.click.is_none().then_some(candidate.method);
         by_click
-            .entry((candidate.click, candidate.link))
+            .entry((candidate.click, candidate.link, inferred))
             .and_modify(|known| {
                 known.method = known.method.min(candidate.method);
                 known.visitor = known.visitor.or(candidate.visitor);
@@ -155,19 +155,22 @@ fn one_per_click<'a>(
             })
             .or_insert_with(|| candidate.clone());
     }
+    by_click.into_values().collect()
+}
+
+/// Of clicks of one visitor on one link within one span of `duplicate_ms` the earliest. A span is a fixed
+/// piece of the clock, so arrival order does not matter.
+fn first_of_span<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    duplicate_ms: i64,
+) -> impl Iterator<Item = &'a Candidate> {
     let mut spans: BTreeSet<(VisitorId, LinkId, i64)> = BTreeSet::new();
-    let mut kept = Vec::new();
-    // In order of click id, so in order of time: the first of a span stays.
-    for candidate in by_click.into_values() {
-        if let (Some(visitor), Some(click)) = (candidate.visitor, candidate.click) {
-            let span = click.at_ms().div_euclid(duplicate_ms);
-            if !spans.insert((visitor, candidate.link, span)) {
-                continue;
-            }
+    candidates.filter(move |candidate| match (candidate.visitor, candidate.click) {
+        (Some(visitor), Some(click)) => {
+            spans.insert((visitor, candidate.link, click.at_ms().div_euclid(duplicate_ms)))
         }
-        kept.push(candidate);
-    }
-    kept.into_iter()
+        _ => true,
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +233,18 @@ mod tests {
             links(vec![click(ClickToken, 1, NOW_MS + 5_000), click(Customer, 2, NOW_MS + 4_000)]),
             (vec![2, 1], Some(ClickToken), None)
         );
+    }
+
+    #[test]
+    fn a_method_that_only_repeats_another_is_no_runner_up() {
+        let one = click(Method::ClickToken, 1, NOW_MS - DAY_MS);
+        let again = Candidate { method: Method::Customer, ..one.clone() };
+        let runners_up = |candidates| {
+            journey(&Evidence { occurred_ms: NOW_MS, candidates, ..Evidence::default() }, &RULES).runners_up
+        };
+        assert_eq!(runners_up(vec![one.clone(), again.clone(), inferred(Method::Utm, 1)]), [Method::Utm]);
+        let more = click(Method::Customer, 1, NOW_MS - HOUR_MS);
+        assert_eq!(runners_up(vec![one, again, more]), [Method::Customer]);
     }
 
     #[test]

@@ -27,6 +27,13 @@ impl LinkId {
         Self((since << 22) | u64::from(rand::random::<u32>() >> 10))
     }
 
+    /// `count` ids that differ: single ones of one millisecond are too likely to meet.
+    pub fn generate_many(now_ms: i64, count: usize) -> impl Iterator<Item = Self> {
+        let first = Self::generate(now_ms).0;
+        // The random bits may overflow into the time: these ids are then a millisecond ahead.
+        (0..count as u64).map(move |i| Self((first + i) & (u64::MAX >> 1)))
+    }
+
     /// From its stored form. Negative numbers are no link.
     pub fn from_i64(stored: i64) -> Result<Self, InvalidId> {
         u64::try_from(stored).map(Self).map_err(|_| InvalidId("link id"))
@@ -180,6 +187,12 @@ mod tests {
         let visitor = VisitorId::from_bytes(rand::random());
         assert_eq!(visitor.to_string().len(), 16);
         assert_eq!(visitor.to_string().parse(), Ok(visitor));
+    }
+
+    #[test]
+    fn many_ids_differ() {
+        let ids: std::collections::HashSet<LinkId> = LinkId::generate_many(1_795_000_000_123, 1000).collect();
+        assert_eq!(ids.len(), 1000);
     }
 
     #[test]

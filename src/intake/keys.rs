@@ -123,7 +123,7 @@ pub fn is_token_name(name: &str) -> bool {
 }
 
 /// As long as our tokens are, and no hexadecimal digest.
-fn looks_like_a_token(value: &str) -> bool {
+pub fn looks_like_a_token(value: &str) -> bool {
     value.len() == TOKEN_LEN && is_base64url(value) && !value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -34,7 +34,7 @@ mod testing;
 mod woocommerce;
 
 pub use fields::InterpretError;
-pub use keys::is_token_name;
+pub use keys::{is_token_name, looks_like_a_token};
 pub use signature::{Secret, SignatureError, sign};
 
 use fact::Fact;

@@ -60,6 +60,13 @@ pub async fn by_id(ledger: &Ledger, id: &str) -> Result<Option<KeyRow>, LedgerEr
     Ok(row.as_ref().map(read).transpose()?)
 }
 
+/// All keys in use, by id.
+pub async fn all(ledger: &Ledger, limit: i64) -> Result<Vec<KeyRow>, LedgerError> {
+    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE revoked_ms IS NULL ORDER BY id LIMIT $1");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(limit).fetch_all(&ledger.read).await?;
+    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+}
+
 /// Keys in use of a workspace (None: of the platform), by id, after `after`.
 pub async fn list(
     ledger: &Ledger,

@@ -10,7 +10,7 @@ use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
 use super::{Ledger, LedgerError, Store, Tx, sql};
 use crate::domain::utm::Utm;
-pub use figures::{ClickKey, LinkFigures, clicks_by, figures};
+pub use figures::{ClickKey, LinkFigures, clicks_by, figures, workspace_clicks};
 pub use filter::{LinkFilter, LinkOrder, by_slug_anywhere, count, list, tags};
 
 #[derive(Debug, Clone, PartialEq)]

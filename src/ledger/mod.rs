@@ -136,6 +136,12 @@ impl Ledger {
         }
     }
 
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        sqlx::query("SELECT 1").execute(&self.read).await?;
+        Ok(())
+    }
+
     /// Closes all connections; on SQLite this also empties the write-ahead log.
     pub async fn close(&self) {
         self.read.close().await;

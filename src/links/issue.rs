@@ -61,6 +61,9 @@ pub enum IssueError {
     ExternalIdTaken(String),
     #[error("there is no such link in this workspace")]
     NotFound,
+    /// Two processes drew the same id in the same millisecond; nothing was done.
+    #[error("the link was not made, since its number was just taken; try again")]
+    IdTaken,
     #[error(transparent)]
     NotFed(#[from] NotFed),
     #[error(transparent)]
@@ -168,9 +171,9 @@ impl Issuer {
         let known = self.known(tx, workspace, &items).await?;
         let mut drafts = Vec::with_capacity(items.len());
         let mut results: Vec<Option<Result<LinkRow, IssueError>>> = Vec::with_capacity(items.len());
-        for fields in items {
-            let id = LinkId::generate(now_ms).as_i64();
-            match Draft::blank(workspace, id, now_ms, fields).check(&known) {
+        let ids = LinkId::generate_many(now_ms, items.len());
+        for (id, fields) in ids.zip(items) {
+            match Draft::blank(workspace, id.as_i64(), now_ms, fields).check(&known) {
                 Ok(link) => {
                     drafts.push((results.len(), link));
                     results.push(None);
@@ -342,7 +345,10 @@ impl Issuer {
                 match by_slug {
                     Some(_) if drawn.contains(&link.id) => waiting.push((index, link)),
                     Some(_) => refused.push((index, slug_taken(&link))),
-                    None => refused.push((index, external_id_taken(&link))),
+                    None if self.has_external_id(tx, &link).await? => {
+                        refused.push((index, external_id_taken(&link)));
+                    }
+                    None => return Err(IssueError::IdTaken),
                 }
             }
         }
@@ -355,12 +361,16 @@ impl Issuer {
         if link.hot_key() != old.hot_key() && links::by_slug(tx, &link.domain, &link.slug).await?.is_some() {
             return Err(slug_taken(link));
         }
-        if let Some(external_id) = link.external_id.as_deref().filter(|_| link.external_id != old.external_id)
-            && links::lock_external(&self.ledger, tx, &link.workspace, external_id).await?.is_some()
-        {
+        if link.external_id != old.external_id && self.has_external_id(tx, link).await? {
             return Err(external_id_taken(link));
         }
         Ok(links::update(tx, link).await?)
+    }
+
+    /// Whether a link in the ledger has the external id of this one.
+    async fn has_external_id(&self, tx: &mut Tx, link: &LinkRow) -> Result<bool, IssueError> {
+        let Some(external_id) = &link.external_id else { return Ok(false) };
+        Ok(links::lock_external(&self.ledger, tx, &link.workspace, external_id).await?.is_some())
     }
 
     /// Writes what links stand for, where that is new, and bare rows for the posts they name.

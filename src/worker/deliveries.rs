@@ -208,8 +208,12 @@ async fn fact_row(
         }
     }
     let says = serde_json::to_string(&says).map_err(|e| WorkerError::Fact(e.to_string()))?;
+    // Who ordered and which clicks are named were taken out of it, and are part of the statement.
     let mut hasher = blake3::Hasher::new();
     hasher.update(&version_ms.to_be_bytes()).update(says.as_bytes());
+    for key in customers.iter().chain(tokens.iter().map(|token| &token.click)) {
+        hasher.update(&[0]).update(key.as_bytes());
+    }
     Ok(FactRow {
         workspace: delivery.workspace.clone(),
         source: delivery.source.clone(),

@@ -18,7 +18,7 @@ use crate::attribution::journey::{self, Candidate, Evidence, Journey, Method, Ru
 use crate::attribution::models::{Model, ModelRules, weights};
 use crate::attribution::order::{self, MovementKind, OrderState, RevenueBasis, StoredFact};
 use crate::config::Attribution;
-use crate::domain::ids::{LinkId, VisitorId};
+use crate::domain::ids::{ClickId, LinkId, VisitorId};
 use crate::domain::money::{self, Currency};
 use crate::domain::time;
 use crate::intake::fact::{Keys, OrderStatus, Says};
@@ -353,8 +353,12 @@ fn candidates(due: &Due, known: &Known, journeys: &HashMap<VisitorKey, Vec<Step>
             ..plain(Method::ClickToken, named.link)
         });
     }
+    // Other conversions read these journeys too, so they may reach further than this one's touches.
+    let t_ms = known.t_ms().unwrap_or_default();
+    let is_kept = |click: &ClickId| (t_ms - KEPT_DAYS * DAY_MS..=t_ms).contains(&click.at_ms());
     for visitor in &known.visitors {
-        for step in journeys.get(&(due.workspace.clone(), *visitor)).into_iter().flatten() {
+        let steps = journeys.get(&(due.workspace.clone(), *visitor)).into_iter().flatten();
+        for step in steps.filter(|step| is_kept(&step.click)) {
             let country = std::str::from_utf8(&step.country).ok().filter(|code| *code != "\0\0");
             candidates.push(Candidate {
                 click: Some(step.click),
@@ -365,10 +369,10 @@ fn candidates(due: &Due, known: &Known, journeys: &HashMap<VisitorKey, Vec<Step>
             });
         }
     }
-    // A journey may have expired since; what was once a touch of these visitors stays known.
-    for touch in &known.stored_touches {
+    // A journey may have expired since; what was once found in it stays known.
+    for touch in known.stored_touches.iter().filter(|touch| touch.via == Method::Customer.as_str()) {
         // The visitor is missing where the customer was erased: the touch stays, and names nobody.
-        if let (Some(link), Some(click)) = (touch.link, touch.click)
+        if let (Some(link), Some(click)) = (touch.link, touch.click.filter(is_kept))
             && touch.visitor.is_none_or(|visitor| known.visitors.contains(&visitor))
         {
             candidates.push(Candidate {
@@ -531,7 +535,9 @@ impl Money {
                 if movement.kind != MovementKind::Revenue
                     && let Some(cash_rate) = rate_on(day).await?
                 {
-                    let cash = converted(movement.net_minor - net_own, cash_rate);
+                    // As a difference of nets, so that equal rates differ by nothing and all parts
+                    // of a full refund give back all that stood.
+                    let cash = converted(movement.net_minor, cash_rate) - converted(net_own, cash_rate);
                     let difference = cash - (after - net);
                     if difference != 0 {
                         changes.push(ChangeRow {

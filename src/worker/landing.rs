@@ -3,8 +3,9 @@
 use url::form_urlencoded;
 
 use crate::domain::channel::{Landing, channel};
+use crate::domain::token::DEFAULT_CLICK_PARAM;
 use crate::intake::fact::Keys;
-use crate::intake::is_token_name;
+use crate::intake::{is_token_name, looks_like_a_token};
 
 /// Parameters of advertisers whose presence tells the channel. Their values are not kept.
 const AD_PARAMS: [&str; 14] = [
@@ -49,14 +50,17 @@ fn has_click_param(landing: &str) -> bool {
     form_urlencoded::parse(query_of(landing).as_bytes()).any(|(name, _)| is_token_name(&name))
 }
 
-/// A landing URL as it is kept: host, UTM values, and which click parameters were there. Paths and
+/// A landing URL as it is kept: host, UTM values, and whether our token or an advertiser's parameter was there. Paths and
 /// other parameters may name a person.
 pub(super) fn without_people(landing: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query_of(landing).as_bytes()) {
         if name.starts_with("utm_") {
             query.append_pair(&name, &value);
-        } else if is_token_name(&name) || AD_PARAMS.contains(&name.as_ref()) {
+        } else if is_token_name(&name) || looks_like_a_token(&value) {
+            // Links may call their parameter what they like.
+            query.append_pair(DEFAULT_CLICK_PARAM, "1");
+        } else if AD_PARAMS.contains(&name.as_ref()) {
             query.append_pair(&name, "1");
         }
     }
@@ -80,6 +84,7 @@ mod tests {
             "https://shop.example/?utm_source=fb&gclid=1&um_click=1",
         );
         check("/products/hat?utm_content=a%20b", "/?utm_content=a+b");
+        check(&format!("/?ref={}&hash={}", "aZ".repeat(32), "af".repeat(32)), "/?um_click=1");
         check("junk", "/");
         check("", "/");
     }

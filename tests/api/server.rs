@@ -62,6 +62,7 @@ impl Server {
             door_copies: None,
             public_url,
             admin_key: ADMIN_KEY.to_owned(),
+            ring: Arc::new(utmost::domain::keys::KeyRing::generate(0)),
         };
         let attribution = parts.config.attribution.clone();
         let api = Api::start(parts).await.unwrap();

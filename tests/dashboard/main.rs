@@ -37,6 +37,7 @@ async fn serve(shop: &Shop) -> String {
         door_copies: None,
         public_url,
         admin_key: ADMIN_KEY.to_owned(),
+        ring: Arc::new(utmost::domain::keys::KeyRing::generate(0)),
     })
     .await
     .unwrap();

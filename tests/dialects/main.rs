@@ -2,3 +2,4 @@
 
 mod dub;
 mod server;
+mod yourls;

@@ -48,6 +48,7 @@ impl Server {
             door_copies: None,
             public_url,
             admin_key: ADMIN_KEY.to_owned(),
+            ring: Arc::new(utmost::domain::keys::KeyRing::generate(0)),
         })
         .await
         .unwrap();
@@ -60,6 +61,7 @@ impl Server {
         let (content_type, body) = match body.into() {
             Sent::Nothing => (None, String::new()),
             Sent::Json(value) => (Some("application/json"), value.to_string()),
+            Sent::Raw(body) => (None, body),
             Sent::Form(form) => (Some("application/x-www-form-urlencoded"), form),
         };
         let mut request = Request::builder().method(method).uri(path);
@@ -82,8 +84,14 @@ impl Server {
 
     /// A new key of the default workspace.
     pub async fn key(&self, scopes: &[&str]) -> String {
+        self.key_and_token(scopes).await.0
+    }
+
+    /// A new key and its signature token.
+    pub async fn key_and_token(&self, scopes: &[&str]) -> (String, String) {
         let made = self.native("POST /api/v1/keys", json!({"name": "scheduler", "scopes": scopes})).await;
-        made["key"].as_str().unwrap().to_owned()
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("key"), text("signature_token"))
     }
 
     /// Puts the ledger into a state that only the worker would bring about.
@@ -129,6 +137,8 @@ pub enum Sent {
     Nothing,
     Json(Value),
     Form(String),
+    /// The headers say what it is.
+    Raw(String),
 }
 
 impl From<()> for Sent {

@@ -3,7 +3,8 @@
 //! a wrong shape is noted.
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -26,11 +27,16 @@ impl<S: Sync> FromRequest<S> for Fields {
 
     /// Fields of the body stand over those of the query.
     async fn from_request(request: Request, _: &S) -> Answer<Self> {
-        let (parts, body) = request.into_parts();
         let mut fields = Self::default();
-        fields.add_form(parts.uri.query().unwrap_or_default().as_bytes());
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        fields.add_body(content_type.unwrap_or_default(), body).await?;
+        fields.add_form(request.uri().query().unwrap_or_default().as_bytes());
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
+        if content_type.starts_with("multipart/form-data") {
+            fields.add_multipart(request).await?;
+        } else {
+            let is_form = content_type.starts_with("application/x-www-form-urlencoded");
+            fields.add_body(is_form, request.into_body()).await?;
+        }
         Ok(fields)
     }
 }
@@ -42,9 +48,25 @@ impl From<Map<String, Value>> for Fields {
 }
 
 impl Fields {
-    async fn add_body(&mut self, content_type: &str, body: Body) -> Answer<()> {
+    /// PHP's curl sends forms so.
+    async fn add_multipart(&mut self, request: Request) -> Answer<()> {
+        let (parts, body) = request.into_parts();
+        let body = Body::from(read_body(body, BODY_MAX_BYTES).await?);
+        let broken = |error: MultipartError| Problem::new(Kind::Malformed, error.body_text());
+        let request = Request::from_parts(parts, body);
+        let mut multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|error| Problem::new(Kind::Malformed, error.body_text()))?;
+        while let Some(field) = multipart.next_field().await.map_err(broken)? {
+            let name = field.name().unwrap_or_default().to_owned();
+            self.values.insert(name, field.text().await.map_err(broken)?.into());
+        }
+        Ok(())
+    }
+
+    async fn add_body(&mut self, is_form: bool, body: Body) -> Answer<()> {
         let bytes = read_body(body, BODY_MAX_BYTES).await?;
-        if content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
+        if is_form {
             self.add_form(&bytes);
         } else if !bytes.trim_ascii().is_empty() {
             let Value::Object(values) = parse_json(&bytes)? else {

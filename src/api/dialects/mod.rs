@@ -7,6 +7,7 @@
 mod dub;
 mod fields;
 mod links;
+mod yourls;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use super::Api;
 use super::auth::admit;
-use super::error::Problem;
+use super::error::{Answer, Problem};
 use super::idempotency::idempotent;
 
 /// The routes of all dialects that the configuration enables.
@@ -28,6 +29,9 @@ pub fn router(api: &Arc<Api>) -> Router<Arc<Api>> {
     let mut router = Router::new();
     if enabled.dub {
         router = router.merge(dub::routes(api));
+    }
+    if enabled.yourls {
+        router = router.merge(yourls::routes());
     }
     router
 }
@@ -46,11 +50,13 @@ impl Door {
     /// in the dialect's words.
     fn guard(self, api: &Arc<Api>, routes: Router<Arc<Api>>) -> Router<Arc<Api>> {
         let state = Arc::clone(api);
-        let authenticate = move |request: Request, next: Next| {
+        let authenticate = move |mut request: Request, next: Next| {
             let api = Arc::clone(&state);
             async move {
-                let sent = (self.key)(request.headers()).map(str::to_owned);
-                admit(&api, sent, request, next).await
+                let headers = request.headers();
+                let (caller, _permit) = admit(&api, (self.key)(headers), headers).await?;
+                request.extensions_mut().insert(caller);
+                Answer::Ok(next.run(request).await)
             }
         };
         let routes = routes

@@ -60,6 +60,18 @@ pub async fn figures(ledger: &Ledger, links: &[i64]) -> Result<HashMap<i64, Link
     Ok(figures)
 }
 
+/// Clicks of people and of machines in a workspace, over all days.
+pub async fn workspace_clicks(ledger: &Ledger, workspace: &str) -> Result<(i64, i64), LedgerError> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(human), 0) AS BIGINT), CAST(COALESCE(SUM(bot + preview + prefetch), 0) AS BIGINT)
+         FROM clicks_by_day WHERE workspace = $1",
+    )
+    .bind(workspace)
+    .fetch_one(&ledger.read)
+    .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// What clicks are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClickKey {
