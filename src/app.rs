@@ -27,6 +27,7 @@ use crate::log::{Log, LogConfig, LogMetrics};
 use crate::redirect::accept::{self, AcceptConfig, AcceptMetrics};
 use crate::redirect::{Redirect, RedirectConfig, RedirectMetrics};
 use crate::reports::{self, Report, ReportRequest};
+use crate::script;
 use crate::telemetry;
 use crate::worker::geo::Countries;
 use crate::worker::journeys::Journeys;
@@ -131,7 +132,10 @@ impl App {
         let mut helping = JoinSet::new();
         let mut router = Router::new();
         if config.roles.api {
-            router = router.merge(api::router(Arc::clone(&api))).merge(dashboard::router(Arc::clone(&api)));
+            router = router
+                .merge(api::router(Arc::clone(&api)))
+                .merge(dashboard::router(Arc::clone(&api)))
+                .merge(script::router());
             helping.spawn(async move { api.work().await });
         }
         let redirect_metrics = RedirectMetrics::default();

@@ -27,5 +27,6 @@ pub mod links;
 pub mod log;
 pub mod redirect;
 pub mod reports;
+pub mod script;
 pub mod telemetry;
 pub mod worker;

@@ -26,6 +26,8 @@ enum Command {
     Demo(cli::demo::DemoArgs),
     /// Report what posts brought in and cost
     Report(cli::report::ReportArgs),
+    /// Feed kept webhooks to the worker again, such as those that it could not interpret
+    Replay(cli::replay::ReplayArgs),
     /// Attribute the paths of a CSV file by any model
     Model(cli::model::ModelArgs),
     /// Ask a running utmost whether it is ready; for health checks
@@ -64,6 +66,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ledger.close().await;
             result
         }),
+        Command::Replay(args) => runtime.block_on(cli::replay::run(args, &config, &mut out)),
         Command::Health => runtime.block_on(cli::serve::health(&config)),
         Command::Demo(_) | Command::Model(_) => Ok(()),
     }

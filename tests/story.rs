@@ -220,6 +220,15 @@ async fn bad_input_is_named_and_leaves_nothing() {
     })
     .await;
     assert!(dead["data"][0]["problem"].as_str().unwrap().contains("cut off"), "{dead:#}");
+    // It can be fed again by the command line too, and stays dead, since nothing has changed.
+    let replayed = std::process::Command::new(env!("CARGO_BIN_EXE_utmost"))
+        .args(["replay", "--dead"])
+        .env("UTMOST_SERVER__LISTEN", server.base.trim_start_matches("http://"))
+        .env("UTMOST_AUTH__ADMIN_KEY", support::ADMIN_KEY)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&replayed.stdout).contains("1 deliveries"), "{replayed:?}");
     let links = client.api(Method::GET, "/api/v1/links", None).await.unwrap();
     assert_eq!(links["data"].as_array().unwrap().len(), 1, "{links:#}");
     let conversions = client.api(Method::GET, "/api/v1/conversions", None).await.unwrap();

@@ -42,10 +42,13 @@ pub enum Scope {
     Reports,
     /// All of the above, and keys, sources and settings.
     Admin,
+    /// For all to see in a shop's pages: good for the script's reports and nothing else.
+    Publishable,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Links, Self::Conversions, Self::Reports, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::Links, Self::Conversions, Self::Reports, Self::Admin, Self::Publishable];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -53,6 +56,7 @@ impl Scope {
             Self::Conversions => "conversions",
             Self::Reports => "reports",
             Self::Admin => "admin",
+            Self::Publishable => "publishable",
         }
     }
 
@@ -73,6 +77,11 @@ pub struct Key {
 impl Key {
     fn has(&self, scope: Scope) -> bool {
         self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+    }
+
+    /// Whether everybody may know the key. Such a key has no other scope.
+    pub(super) fn is_publishable(&self) -> bool {
+        self.scopes.contains(&Scope::Publishable)
     }
 }
 
@@ -217,6 +226,10 @@ impl Keys {
 
     /// The caller behind a key, acting for the workspace asked for.
     pub async fn acting(&self, key: Arc<Key>, asked: Option<&str>) -> Answer<Caller> {
+        if key.is_publishable() {
+            let detail = "a publishable key is for POST /api/v1/events only; use a secret one";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
         let workspace = match (&key.workspace, asked) {
             (Some(own), None) => own.clone(),
             (Some(own), Some(asked)) if own == asked => own.clone(),
@@ -251,6 +264,14 @@ impl Keys {
             return Err(Problem::new(Kind::NotFound, format!("there is no workspace {workspace}")));
         }
         Ok(Some(Caller { key: Arc::clone(&caller.key), workspace: workspace.to_owned(), has_chosen: true }))
+    }
+
+    /// A place among a key's requests under way, given back when it is dropped.
+    pub(super) fn enter(&self, key: &Key) -> Answer<OwnedSemaphorePermit> {
+        self.slot(key).try_acquire_owned().map_err(|_| {
+            let detail = format!("this key has {IN_FLIGHT_MAX} requests under way; wait for some to end");
+            Problem::new(Kind::TooManyRequests, detail).retry_after(1)
+        })
     }
 
     fn slot(&self, key: &Key) -> Arc<Semaphore> {

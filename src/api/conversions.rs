@@ -13,14 +13,13 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::{Caller, Scope};
+use super::built_in::{self, BuiltIn};
 use super::error::{Answer, Problem, Problems};
 use super::extract::{Json, Segment};
 use crate::domain::time::now_ms;
 use crate::intake::fact::{Fact, Says};
-use crate::intake::{InterpretError, Platform, standard};
+use crate::intake::{InterpretError, standard};
 use crate::ledger::conversion_views;
-use crate::ledger::sources::{self, SourceRow};
-use crate::log::record::Delivery;
 
 pub fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -124,7 +123,7 @@ pub async fn create(
     let fact = standard::conversion(&body, now_ms())?;
     api.recent_currencies.remember(workspace, &fact);
     let envelope = json!({"type": "conversion", "data": body});
-    let delivery = append(&api, workspace, &envelope).await?;
+    let delivery = built_in::append(&api, BuiltIn::Api, workspace, &envelope).await?;
     Ok((StatusCode::ACCEPTED, JsonAnswer(Accepted { id: fact.order_id, delivery })))
 }
 
@@ -139,7 +138,8 @@ pub async fn refund(
     Json(mut new): Json<NewRefund>,
 ) -> Answer<(StatusCode, JsonAnswer<Accepted>)> {
     let workspace = caller.may(Scope::Conversions)?;
-    let conversion = conversion.strip_prefix(&format!("{}:", api_source(workspace))).unwrap_or(&conversion);
+    let conversion =
+        conversion.strip_prefix(&format!("{}:", BuiltIn::Api.source(workspace))).unwrap_or(&conversion);
     if new.currency.is_none() {
         new.currency = Some(currency_of(&api, workspace, conversion).await?.into());
     }
@@ -149,14 +149,17 @@ pub async fn refund(
     let Says::Refund(refund) = fact.says else {
         return Err(Problem::internal("a refund was read as something else"));
     };
-    let delivery = append(&api, workspace, &json!({"type": "refund", "data": body})).await?;
+    let delivery =
+        built_in::append(&api, BuiltIn::Api, workspace, &json!({"type": "refund", "data": body})).await?;
     Ok((StatusCode::ACCEPTED, JsonAnswer(Accepted { id: refund.id, delivery })))
 }
 
 async fn currency_of(api: &Api, workspace: &str, conversion: &str) -> Answer<String> {
     let known = match api.recent_currencies.get(workspace, conversion) {
         Some(currency) => Some(currency),
-        None => conversion_views::order_currency(&api.ledger, &api_source(workspace), conversion).await?,
+        None => {
+            conversion_views::order_currency(&api.ledger, &BuiltIn::Api.source(workspace), conversion).await?
+        }
     };
     known.ok_or_else(|| {
         let detail = format!(
@@ -186,64 +189,6 @@ impl RecentCurrencies {
     fn get(&self, workspace: &str, order_id: &str) -> Option<String> {
         let currency = self.0.get(&(workspace.to_owned(), order_id.to_owned()))?;
         Some(currency).filter(|currency| !currency.is_empty())
-    }
-}
-
-/// The source that is built into every workspace for conversions by API.
-pub fn api_source(workspace: &str) -> String {
-    format!("api-{workspace}")
-}
-
-async fn append(api: &Api, workspace: &str, envelope: &Value) -> Answer<String> {
-    let source = api_source(workspace);
-    if !api.api_sources.contains(&source) {
-        let row = SourceRow {
-            id: source.clone(),
-            workspace: workspace.to_owned(),
-            platform: Platform::Api.as_str().to_owned(),
-            name: "API".to_owned(),
-            role: "of_record".to_owned(),
-            created_ms: now_ms(),
-        };
-        if sources::any(&api.ledger, &source).await?.is_none() {
-            let mut tx = api.ledger.begin().await?;
-            sources::insert(&mut tx, &row).await?;
-            tx.commit().await?;
-        }
-        api.api_sources.add(source.clone());
-    }
-    let delivery = Delivery {
-        id: uuid::Uuid::now_v7().to_string(),
-        workspace: workspace.to_owned(),
-        source,
-        platform: Platform::Api.as_str().to_owned(),
-        received_ms: now_ms(),
-        is_verified: true,
-        headers: Vec::new(),
-        body: serde_json::to_vec(envelope).map_err(Problem::internal)?,
-        is_replayed: false,
-    };
-    api.log.append_delivery(&delivery).await?;
-    Ok(delivery.id)
-}
-
-/// Built-in sources that are known to be in the ledger.
-#[derive(Debug)]
-pub struct ApiSources(quick_cache::sync::Cache<String, ()>);
-
-impl Default for ApiSources {
-    fn default() -> Self {
-        Self(quick_cache::sync::Cache::new(10_000))
-    }
-}
-
-impl ApiSources {
-    fn contains(&self, source: &String) -> bool {
-        self.0.get(source).is_some()
-    }
-
-    fn add(&self, source: String) {
-        self.0.insert(source, ());
     }
 }
 

@@ -21,6 +21,8 @@ use crate::domain::flaw::Flaws;
 use crate::domain::time::{now_ms, rfc3339};
 use crate::ledger::keys::{self, KeyRow};
 
+const SCOPES: &str = "links, conversions, reports, admin, publishable";
+
 pub fn routes() -> Router<Arc<Api>> {
     Router::new().route("/keys", post(create).get(list)).route("/keys/{id}", delete(revoke))
 }
@@ -30,7 +32,8 @@ pub fn routes() -> Router<Arc<Api>> {
 pub struct NewKey {
     /// For people: who uses the key.
     name: String,
-    /// links, conversions, reports; admin means all of them and more.
+    /// links, conversions, reports; admin means all of them and more. Or publishable alone, for a key that
+    /// stands in a shop's pages for POST /api/v1/events.
     scopes: Vec<String>,
     /// A key of the platform, which acts for any workspace; only the platform's administration makes such.
     #[serde(default)]
@@ -90,11 +93,14 @@ pub async fn create(
         match Scope::parse(word) {
             Some(scope) if !scopes.contains(&scope.word()) => scopes.push(scope.word()),
             Some(_) => {}
-            None => flaws.add("scopes", format!("{word:?} is none of links, conversions, reports, admin")),
+            None => flaws.add("scopes", format!("{word:?} is none of {SCOPES}")),
         }
     }
     if new.scopes.is_empty() {
-        flaws.add("scopes", "name at least one of links, conversions, reports, admin");
+        flaws.add("scopes", format!("name at least one of {SCOPES}"));
+    }
+    if scopes.contains(&Scope::Publishable.word()) && (scopes.len() > 1 || new.platform) {
+        flaws.add("scopes", "a publishable key is known to all: it has no other scope and one workspace");
     }
     flaws.check()?;
 

@@ -1,6 +1,7 @@
 //! The HTTP API: native routes under `/api/v1`, webhooks under `/hooks`, and how the program feels.
 
 mod auth;
+mod built_in;
 mod conversion_views;
 mod conversions;
 mod costs;
@@ -9,6 +10,7 @@ mod deliveries;
 mod dialects;
 mod doors;
 mod error;
+mod events;
 mod examples;
 mod extract;
 mod fields;
@@ -39,7 +41,7 @@ pub use extract::{Json, Query, Segment};
 pub use health::health;
 pub use idempotency::idempotent;
 
-use conversions::{ApiSources, RecentCurrencies};
+use conversions::RecentCurrencies;
 use doors::Doors;
 use idempotency::KEPT_MS;
 
@@ -79,7 +81,7 @@ pub struct Api {
     pub keys: Keys,
     doors: Doors,
     recent_currencies: RecentCurrencies,
-    api_sources: ApiSources,
+    built_in: built_in::Made,
     /// Deliveries may have waited for it.
     secret_added: Notify,
 }
@@ -108,7 +110,7 @@ impl Api {
             keys: Keys::new(ledger.clone(), &admin_key, ring),
             doors: Doors::new(ledger.clone(), door_copies),
             recent_currencies: RecentCurrencies::default(),
-            api_sources: ApiSources::default(),
+            built_in: built_in::Made::default(),
             secret_added: Notify::new(),
             config,
             ledger,
@@ -170,7 +172,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(sources::routes())
         .merge(workspaces::routes())
         .route_layer(from_fn_with_state(Arc::clone(&api), idempotent))
-        .route_layer(from_fn_with_state(Arc::clone(&api), authenticate));
+        .route_layer(from_fn_with_state(Arc::clone(&api), authenticate))
+        // From here on without the header Authorization.
+        .merge(events::routes());
     Router::new()
         .nest("/api/v1", v1)
         .merge(hooks::routes())

@@ -35,7 +35,9 @@ impl From<ReportError> for Problem {
 #[utoipa::path(get, path = "/api/v1/reports/attribution", tag = "reports",
     params(
         ("by" = Option<String>, Query, description = "post (default), network, campaign, link, utm_source, utm_medium, utm_campaign, utm_term, utm_content, tag, kind, source, country, device, day, week, month or hour_of_week"),
-        ("model" = Option<String>, Query, description = "first_touch, last_touch (default), linear, time_decay or position_based"),
+        ("model" = Option<String>, Query, description = "first_touch, last_touch (default), linear, time_decay, position_based, markov, shapley, or all side by side"),
+        ("order" = Option<u8>, Query, description = "How many keys a state of markov remembers, 1 (default) to 3"),
+        ("transform" = Option<String>, Query, description = "What markov and shapley do with repeated keys: exposure (default), first or unique"),
         ("from" = Option<String>, Query, description = "First day in the workspace's zone, a date or RFC 3339; absent: the first on which anything happened"),
         ("to" = Option<String>, Query, description = "The day after the last; absent: tomorrow"),
         ("clock" = Option<String>, Query, description = "order (default), click or cash: what dates money"),

@@ -101,6 +101,15 @@ pub fn fold(mut facts: Vec<StoredFact>) -> Option<OrderState> {
     })
 }
 
+/// What the facts of an order name, whether or not they state it: evidence often does not.
+pub fn named(mut facts: Vec<StoredFact>) -> Keys {
+    facts.sort_by(|a, b| (a.version_ms, &a.hash).cmp(&(b.version_ms, &b.hash)));
+    facts.into_iter().fold(Keys::default(), |older, fact| match fact.says {
+        Says::Order(Order { keys, .. }) | Says::Keys(keys) => joined(keys, older),
+        Says::Refund(_) | Says::Refunds(_) | Says::RefundedTotal { .. } | Says::Gone(_) => older,
+    })
+}
+
 fn dated(refund: Refund, occurred_ms: i64) -> DatedRefund {
     DatedRefund { occurred_ms, id: refund.id, amount_minor: refund.amount_minor }
 }
@@ -333,6 +342,20 @@ mod tests {
         let keys = Keys { references: vec!["pi_1".into()], ..Keys::default() };
         let state = fold(vec![fact(9, Says::Keys(keys)), paid()]).unwrap();
         assert_eq!(state.order.keys.references, ["pi_1"]);
+    }
+
+    #[test]
+    fn evidence_names_clicks_without_an_order() {
+        let says = |version: i64, token: &str, referrer: &str| {
+            let keys =
+                Keys { tokens: vec![token.into()], referrer: Some(referrer.into()), ..Keys::default() };
+            fact(version, Says::Keys(keys))
+        };
+        let refunded = fact(3, Says::Refund(refund(3, "r", 5)));
+        let keys =
+            named(vec![says(2, "b", "new"), refunded, says(1, "a", "old"), order(4, 9, OrderStatus::Paid)]);
+        assert_eq!(keys.tokens, ["a", "b", "t4"]);
+        assert_eq!(keys.referrer.as_deref(), Some("new"));
     }
 
     proptest! {

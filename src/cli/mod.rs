@@ -3,5 +3,6 @@
 pub mod client;
 pub mod demo;
 pub mod model;
+pub mod replay;
 pub mod report;
 pub mod serve;

@@ -27,9 +27,16 @@ struct AttributionArgs {
     /// source, country, device, day, week, month or hour_of_week
     #[arg(long, default_value = "post")]
     by: String,
-    /// Who gets the credit: first_touch, last_touch, linear, time_decay or position_based
+    /// Who gets the credit: first_touch, last_touch, linear, time_decay, position_based, markov, shapley,
+    /// or all side by side
     #[arg(long, default_value = "last_touch")]
     model: String,
+    /// How many keys a state of markov remembers, 1 to 3 [default: 1]
+    #[arg(long)]
+    order: Option<String>,
+    /// What markov and shapley do with repeated keys: exposure, first or unique [default: exposure]
+    #[arg(long)]
+    transform: Option<String>,
     /// First day, in the workspace's zone [default: the first on which anything happened]
     #[arg(long, value_name = "DAY")]
     from: Option<String>,
@@ -74,6 +81,8 @@ pub async fn run(
     let given = [
         ("by", Some(&args.by)),
         ("model", Some(&args.model)),
+        ("order", args.order.as_ref()),
+        ("transform", args.transform.as_ref()),
         ("from", args.from.as_ref()),
         ("to", args.to.as_ref()),
         ("clock", Some(&args.clock)),

@@ -35,9 +35,10 @@ const GROUPS: [Dimension; 12] = [
 ];
 
 pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query): RawQuery) -> Page {
-    let view = View::read(query.as_deref());
+    let view = View::read(query.as_deref()).settled();
     let place = parts::place(&api, &session.workspace).await?;
     let request = view.request(&place.zone)?;
+    let of_period = request.model.main().is_of_period();
     let report = parts::report(&api, &place, &request).await?;
     let before = before(&api, &place, &request, &report).await?;
     let chart = match request.by == Dimension::HourOfWeek {
@@ -58,12 +59,16 @@ pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query)
             _ => Default::default(),
         },
     };
+    let mut lists = vec![parts::models(&report, true)];
+    if !of_period {
+        lists.extend([parts::clocks(&report), network_list(&view, &networks)]);
+    }
     let content = html! {
         div.heading {
             h1 { "What social brought in" }
             (parts::basis(&report))
         }
-        (parts::controls(&view, "/app", &report, &[parts::models(&report), parts::clocks(&report), network_list(&view, &networks)]))
+        (parts::controls(&view, "/app", &report, &lists))
         (chips(&view, &report))
         (parts::problems(&report))
         (parts::cards(&report, before.as_ref()))
@@ -71,7 +76,7 @@ pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query)
         section.panel {
             div.row {
                 nav.tabs aria-label="Rows" {
-                    @for by in GROUPS {
+                    @for by in GROUPS.into_iter().filter(|by| !of_period || by.is_of_link() && *by != Dimension::Tag) {
                         a href=(view.with(&[("by", Some(by.name())), ("sort", None), ("dir", None), ("page", None)]).href("/app"))
                             aria-current=[(by == report.by).then_some("true")] { (group_name(by)) }
                     }
@@ -93,7 +98,7 @@ pub async fn csv(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     let place = parts::place(&api, &session.workspace).await?;
-    let request = View::read(query.as_deref()).request(&place.zone)?;
+    let request = View::read(query.as_deref()).settled().request(&place.zone)?;
     let report = parts::report(&api, &place, &request).await?;
     let name = format!("attachment; filename=\"{}-{}-{}.csv\"", report.by.name(), report.from, report.to);
     let headers =

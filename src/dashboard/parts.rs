@@ -13,7 +13,9 @@ use crate::attribution::models::Model;
 use crate::domain::money::Currency;
 use crate::ledger::reports::{Clock, Dimension, Key};
 use crate::ledger::workspaces::{self, WorkspaceRow};
-use crate::reports::{Bound, COLUMNS, Cell, Figures, Report, ReportRequest, attribution};
+use crate::reports::{
+    Bound, COLUMNS, Cell, Figures, MODEL_NAMES, OneModel, Report, ReportModel, ReportRequest, attribution,
+};
 
 /// The workspace with what pages need of it.
 pub struct Place {
@@ -130,10 +132,12 @@ pub fn list(name: &str, label: &str, chosen: &str, options: &[(String, String)])
     }
 }
 
-pub fn models(report: &Report) -> Markup {
-    let options: Vec<_> =
-        Model::ALL.iter().map(|model| (model.as_str().to_owned(), phrase(model.as_str()))).collect();
-    list("model", "Model", report.model, &options)
+/// The choice of model; those of a period only where the page has no filters of its own.
+pub fn models(report: &Report, of_period: bool) -> Markup {
+    let names = MODEL_NAMES.into_iter().filter(|name| of_period || name.parse::<Model>().is_ok());
+    let text = |name: &str| if name == "all" { "All, compared".to_owned() } else { phrase(name) };
+    let options: Vec<_> = names.map(|name| (name.to_owned(), text(name))).collect();
+    list("model", "Model", report.model.name(), &options)
 }
 
 pub fn clocks(report: &Report) -> Markup {
@@ -182,7 +186,13 @@ pub async fn over_time(
         _ => (Dimension::Month, "Month"),
     };
     let bounds = |date| Some(Bound::Day(date));
-    let request = ReportRequest { by, from: bounds(of.from), to: bounds(of.to), ..request.clone() };
+    // Models of a period have no days: the chart shows the last touch instead.
+    let model = match request.model.main() {
+        OneModel::Touches(model) => model,
+        _ => Model::LastTouch,
+    };
+    let model = ReportModel::One(OneModel::Touches(model));
+    let request = ReportRequest { by, model, from: bounds(of.from), to: bounds(of.to), ..request.clone() };
     let over_time = report(api, place, &request).await?;
     let mut figures: std::collections::BTreeMap<i64, &Figures> = std::collections::BTreeMap::new();
     for row in &over_time.rows {

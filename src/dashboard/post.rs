@@ -13,7 +13,7 @@ use super::{Page, layout, parts, words};
 use crate::api::Api;
 use crate::attribution::models::Model;
 use crate::ledger::reports::{self as sums, Dimension, Key, OrderFilter, PostCard};
-use crate::reports::ReportRequest;
+use crate::reports::{OneModel, ReportRequest};
 
 const ORDERS: i64 = 50;
 
@@ -23,7 +23,11 @@ pub async fn page(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Page {
-    let view = View::read(query.as_deref()).with(&[("post", None), ("by", None), ("network", None)]);
+    let mut view = View::read(query.as_deref()).with(&[("post", None), ("by", None), ("network", None)]);
+    // The models of a period know no single post.
+    if matches!(view.get("model"), Some("markov" | "shapley" | "all")) {
+        view = view.with(&[("model", None), ("order", None), ("transform", None)]);
+    }
     let place = parts::place(&api, &session.workspace).await?;
     let own = [(Dimension::Post, Key::Text(id.clone()))];
     let request = ReportRequest { by: Dimension::Link, filters: own.to_vec(), ..view.request(&place.zone)? };
@@ -31,7 +35,10 @@ pub async fn page(
     let card = sums::post(&api.ledger, &place.row.id, &id).await?;
     let networks = sums::networks_of_posts(&api.ledger, &place.row.id, &[Key::Text(id.clone())]).await?;
     let slice = report.slice(&place.row.id, own.to_vec());
-    let model: Model = report.model.parse().unwrap_or(Model::LastTouch);
+    let model = match report.model.main() {
+        OneModel::Touches(model) => model,
+        _ => Model::LastTouch,
+    };
     let orders = sums::orders(&api.ledger, &slice, model, &OrderFilter::default(), ORDERS).await?;
     let path = format!(
         "/app/posts/{}",
@@ -48,7 +55,7 @@ pub async fn page(
             }
             (parts::basis(&report))
         }
-        (parts::controls(&view, &path, &report, &[parts::models(&report), parts::clocks(&report)]))
+        (parts::controls(&view, &path, &report, &[parts::models(&report, false), parts::clocks(&report)]))
         (parts::problems(&report))
         (parts::cards(&report, None))
         section.panel { h2 { "Over time" } (parts::over_time(&api, &place, &request, &report).await?) }
@@ -58,7 +65,7 @@ pub async fn page(
         }
         section.panel {
             h2 { "Orders" }
-            p.fine { "With a click on this post among their touches, the latest first; credited by " (words::phrase(report.model).to_lowercase()) "." }
+            p.fine { "With a click on this post among their touches, the latest first; credited by " (words::phrase(model.as_str()).to_lowercase()) "." }
             (order_table(&orders, &view, &place, true))
         }
     };

@@ -8,8 +8,8 @@ use super::parts::{cell, network_badge, roi};
 use super::view::View;
 use super::words::{self, phrase};
 use crate::domain::ids::LinkId;
-use crate::ledger::reports::{Dimension, Key};
-use crate::reports::{COLUMNS, Cell, Report, Row};
+use crate::ledger::reports::{Credits, Dimension, Key};
+use crate::reports::{COLUMNS, Cell, Figures, Report, Row};
 
 /// Columns shown, their titles, and whether a narrow screen has room for them.
 const SHOWN: [(&str, &str, &str); 9] = [
@@ -36,6 +36,7 @@ pub struct Table<'a> {
 impl Table<'_> {
     pub fn show(&self) -> Markup {
         let report = self.report;
+        let side_by_side = !report.models.is_empty();
         let rows = self.sorted();
         let pages = rows.len().div_ceil(PAGE_ROWS).max(1);
         let page = self.view.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, pages);
@@ -44,26 +45,20 @@ impl Table<'_> {
         html! {
             div.scroll {
                 table.report {
-                    caption.hidden { (phrase(report.by.name())) " by " (phrase(report.model)) }
+                    caption.hidden { (phrase(report.by.name())) " by " (phrase(report.model.name())) }
                     thead {
                         tr {
                             th scope="col" { (phrase(report.by.name())) }
-                            @for (column, title, class) in SHOWN { (self.heading(column, title, class)) }
+                            @if side_by_side { (self.model_headings()) }
+                            @else { @for (column, title, class) in SHOWN { (self.heading(column, title, class)) } }
                         }
                     }
                     tbody {
                         @for row in rows.iter().skip(first).take(PAGE_ROWS) {
                             tr {
                                 th scope="row" { (self.name(row)) }
-                                @for (column, title, class) in SHOWN {
-                                    td class={ "num " (class) " c-" (column) } data-title=(title) {
-                                        @match column {
-                                            "roi_percent" => (roi(report, &row.figures)),
-                                            "net_revenue" => { (cell(report, &row.figures, column)) (bar(row.figures.net_minor(), most)) },
-                                            _ => (cell(report, &row.figures, column)),
-                                        }
-                                    }
-                                }
+                                @if side_by_side { (self.model_cells(&row.figures, &row.by_model)) }
+                                @else { (self.cells(&row.figures, Some(most))) }
                             }
                         }
                         @if rows.is_empty() {
@@ -74,11 +69,8 @@ impl Table<'_> {
                         tfoot {
                             tr {
                                 th scope="row" { "Total" }
-                                @for (column, title, class) in SHOWN {
-                                    td class={ "num " (class) } data-title=(title) {
-                                        @if column == "roi_percent" { (roi(report, &report.totals)) } @else { (cell(report, &report.totals, column)) }
-                                    }
-                                }
+                                @if side_by_side { (self.model_cells(&report.totals, &report.totals_by_model)) }
+                                @else { (self.cells(&report.totals, None)) }
                             }
                         }
                     }
@@ -94,24 +86,71 @@ impl Table<'_> {
         }
     }
 
+    /// The figures of a row; `most` is the largest net, to draw its part of it.
+    fn cells(&self, figures: &Figures, most: Option<i64>) -> Markup {
+        html! {
+            @for (column, title, class) in SHOWN {
+                td class={ "num " (class) " c-" (column) } data-title=(title) {
+                    @match (column, most) {
+                        ("roi_percent", _) => (roi(self.report, figures)),
+                        ("net_revenue", Some(most)) => { (cell(self.report, figures, column)) (bar(figures.net_minor(), most)) },
+                        _ => (cell(self.report, figures, column)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn model_headings(&self) -> Markup {
+        html! {
+            (self.heading("clicks", "Clicks", ""))
+            @for model in &self.report.models { (self.heading(model, &phrase(model), "")) }
+        }
+    }
+
+    /// What each model credits, and how that differs from the last touch.
+    fn model_cells(&self, figures: &Figures, by_model: &[Credits]) -> Markup {
+        let currency = self.report.currency;
+        html! {
+            td.num data-title="Clicks" { (cell(self.report, figures, "clicks")) }
+            @for (model, credits) in self.report.models.iter().zip(by_model) {
+                @let change = credits.net_minor() - figures.net_minor();
+                td.num data-title=(phrase(model)) {
+                    (words::money(credits.net_minor(), currency))
+                    @if change != 0 {
+                        span class={ "change " (if change > 0 { "better" } else { "worse" }) } {
+                            @if change > 0 { "+" } (words::money(change, currency))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn page_href(&self, page: usize) -> String {
         self.view.with(&[("page", Some(&page.to_string()))]).href(self.path)
     }
 
     fn sorting(&self) -> Option<(&str, bool)> {
-        let column = self.view.get("sort").filter(|name| COLUMNS.contains(name))?;
+        let known = |name: &&str| COLUMNS.contains(name) || self.report.models.contains(name);
+        let column = self.view.get("sort").filter(known)?;
         Some((column, self.view.get("dir") == Some("up")))
     }
 
     fn sorted(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.report.rows.iter().collect();
         if let Some((column, up)) = self.sorting() {
-            let index = COLUMNS.iter().position(|name| *name == column).unwrap_or_default();
+            let index = COLUMNS.iter().position(|name| *name == column);
+            let model = self.report.models.iter().position(|name| *name == column);
             // What cannot be told comes last either way.
-            let value = |row: &Row| match &self.report.cells(&row.figures)[index] {
-                Cell::Null => None,
-                Cell::Count(n) => Some(*n as f64),
-                Cell::Money(text) | Cell::Number(text) => text.parse().ok(),
+            let value = |row: &Row| match (index, model) {
+                (_, Some(model)) => Some(row.by_model[model].net_minor() as f64),
+                (Some(index), None) => match &self.report.cells(&row.figures)[index] {
+                    Cell::Null => None,
+                    Cell::Count(n) => Some(*n as f64),
+                    Cell::Money(text) | Cell::Number(text) => text.parse().ok(),
+                },
+                (None, None) => None,
             };
             rows.sort_by(|a, b| match (value(a), value(b)) {
                 (Some(a), Some(b)) if up => f64::total_cmp(&a, &b),

@@ -78,6 +78,34 @@ impl View {
         self.get("period").and_then(named).or(Some(DEFAULT_PERIOD))
     }
 
+    /// Without what does not go with a model of the period, where one is chosen.
+    pub fn settled(self) -> Self {
+        const APART: [&str; 13] = [
+            "clock",
+            "network",
+            "campaign",
+            "post",
+            "link",
+            "tag",
+            "kind",
+            "country",
+            "device",
+            "utm_source",
+            "utm_medium",
+            "utm_campaign",
+            "utm_content",
+        ];
+        if !matches!(self.get("model"), Some("markov" | "shapley")) {
+            return self;
+        }
+        let mut view = self.with(&APART.map(|name| (name, None)));
+        let by = view.get("by").and_then(Dimension::from_name);
+        if by.is_some_and(|by| !by.is_of_link() || by == Dimension::Tag) {
+            view.set("by", None);
+        }
+        view
+    }
+
     /// The report that the address asks for. What only the dashboard knows is left out.
     pub fn request(&self, zone: &TimeZone) -> Result<ReportRequest, PageError> {
         const OWN: [&str; 9] =

@@ -2,7 +2,7 @@
 
 use super::fact::Keys;
 use super::fields::{Field, clean};
-use crate::domain::token::{DEFAULT_CLICK_PARAM, TOKEN_LEN};
+use crate::domain::token::{DEFAULT_CLICK_PARAM, has_token_shape};
 use crate::domain::utm::{UTM_PARAMS, Utm};
 
 /// Names under which a click token comes; any other name counts if its value looks like a token.
@@ -124,7 +124,7 @@ pub fn is_token_name(name: &str) -> bool {
 
 /// As long as our tokens are, and no hexadecimal digest.
 pub fn looks_like_a_token(value: &str) -> bool {
-    value.len() == TOKEN_LEN && is_base64url(value) && !value.bytes().all(|b| b.is_ascii_hexdigit())
+    has_token_shape(value) && !value.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn is_base64url(text: &str) -> bool {

@@ -1,5 +1,6 @@
 //! utmost's own JSON: the bodies of `POST /api/v1/conversions` and its refunds, which a webhook wraps
-//! as `{"type": "conversion" | "refund", "data": {...}}`.
+//! as `{"type": "conversion" | "refund" | "evidence", "data": {...}}`. Evidence is a conversion without
+//! its money: it names an order's clicks and counts for nothing by itself.
 
 use serde_json::Value;
 
@@ -29,9 +30,15 @@ pub fn refund(
     read_refund(&Field::root(body), conversion_id.into(), order_currency, received_ms)
 }
 
+/// Reads evidence: a conversion's `{id, click_id? or click_ids?, customer?, coupon?, utm?, landing_url?,
+/// referrer?}`; whatever else it holds says nothing.
+pub fn evidence(body: &Value, received_ms: i64) -> Result<Fact, InterpretError> {
+    read_evidence(&Field::root(body), received_ms)
+}
+
 pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, InterpretError> {
     let json = &delivery.json;
-    let topic = json.at("type").text("\"conversion\" or \"refund\"")?;
+    let topic = json.at("type").text("\"conversion\", \"refund\" or \"evidence\"")?;
     let received_ms = sent_ms(delivery)?;
     let data = json.at("data");
     let id = delivery.header("webhook-id").or_else(|| delivery.header("svix-id"));
@@ -42,10 +49,14 @@ pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, Inter
             let conversion_id = data.at("conversion").id()?;
             said.facts.push(read_refund(&data, conversion_id, None, received_ms)?);
         }
-        _ => said.ignored = Some("neither a conversion nor a refund"),
+        "evidence" => said.facts.push(read_evidence(&data, received_ms)?),
+        _ => said.ignored = Some("neither a conversion, nor a refund, nor evidence"),
     }
-    // By API there is no delivery id, and a conversion posted again is the same one.
-    let by_api = || said.facts.first().map(|fact| format!("{topic}/{}/{}", fact.order_id, refund_id(fact)));
+    // By API there is no delivery id, and a conversion posted again is the same one. Evidence adds up.
+    let by_api = || {
+        let fact = said.facts.iter().find(|fact| !matches!(fact.says, Says::Keys(_)))?;
+        Some(format!("{topic}/{}/{}", fact.order_id, refund_id(fact)))
+    };
     said.dedupe_key = id.map(Into::into).or_else(by_api);
     Ok(said)
 }
@@ -122,6 +133,10 @@ fn read_refund(
         occurred_ms: Some(data.at("occurred_at").opt_time_ms()?.unwrap_or(received_ms)),
     });
     Ok(Fact { order_id, version_ms: received_ms, says })
+}
+
+fn read_evidence(data: &Field<'_>, received_ms: i64) -> Result<Fact, InterpretError> {
+    Ok(Fact { order_id: data.at("id").id()?, version_ms: received_ms, says: Says::Keys(keys(data)?) })
 }
 
 fn keys(data: &Field<'_>) -> Result<Keys, InterpretError> {
@@ -245,6 +260,20 @@ mod tests {
         assert_eq!(said.dedupe_key.as_deref(), Some("conversion/A-1001/"));
         let other = interpret(Platform::Standard, &[], &json!({"type": "user.created", "data": {}})).unwrap();
         assert!(other.ignored.is_some() && other.dedupe_key.is_none());
+    }
+
+    #[test]
+    fn evidence_has_no_money() {
+        let mut body = fixture("standard_conversion");
+        body["type"] = json!("evidence");
+        let said = interpret(Platform::Api, &[], &body).unwrap();
+        assert!(
+            matches!(&said.facts[..], [Fact { order_id, says: Says::Keys(_), .. }] if order_id == "A-1001")
+        );
+        assert_eq!(keys(&said).tokens, ["first-token", "second-token", "third-token"]);
+        assert_eq!(said.dedupe_key, None);
+        let nameless = json!({"type": "evidence", "data": {"click_id": "abc"}});
+        assert_eq!(interpret(Platform::Api, &[], &nameless).unwrap_err().field(), Some("data.id"));
     }
 
     #[test]

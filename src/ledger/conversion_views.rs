@@ -97,9 +97,10 @@ pub struct ConversionFilter {
     pub limit: i64,
 }
 
-/// By id, downwards.
+/// By id, downwards. What a source of evidence calls an order is none.
 pub async fn list(ledger: &Ledger, filter: &ConversionFilter) -> Result<Vec<ConversionRow>, LedgerError> {
-    let mut conditions = vec!["c.workspace = $1".to_owned()];
+    let of_record = "COALESCE(s.role, 'of_record') = 'of_record'";
+    let mut conditions = vec![of_record.to_owned(), "c.workspace = $1".to_owned()];
     let mut texts = vec![filter.workspace.clone()];
     for (column, value) in [
         ("status", &filter.status),

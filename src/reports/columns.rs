@@ -17,7 +17,7 @@ pub struct Figures {
     pub clicks: Option<Clicks>,
     pub credits: Credits,
     /// Minor units times billionths.
-    pub assigned_value: i128,
+    pub assigned_value: Option<i128>,
     pub cost: Option<Cost>,
     pub assisted: Option<i64>,
 }
@@ -105,9 +105,9 @@ impl Figures {
             (i128::from(revenue_minor), i128::from(self.net_minor()), i128::from(weight));
         let human = self.clicks.map(|clicks| i128::from(clicks.human));
         let cost = self.cost.map(|cost| i128::from(cost.total_minor()));
-        let assigned = ratio(self.assigned_value, WHOLE);
+        let assigned = self.assigned_value.and_then(|value| ratio(value, WHOLE));
         let per_click = |minor: i128| ratio(minor * 100, human?);
-        let with_assigned = |cost: i128| ratio((net + assigned.unwrap_or(0) - cost) * 10_000, cost);
+        let with_assigned = |cost: i128| ratio((net + assigned? - cost) * 10_000, cost);
         [
             count(self.clicks.map(|clicks| clicks.human)),
             count(self.clicks.map(|clicks| clicks.uniques)),
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn assigned_values_are_no_revenue() {
-        let leads = Figures { assigned_value: 500 * WHOLE * 3 / 2, ..figures(0, 0, 1_000) };
+        let leads = Figures { assigned_value: Some(500 * WHOLE * 3 / 2), ..figures(0, 0, 1_000) };
         assert_eq!(cell(&leads, "assigned_value"), "7.50");
         assert_eq!(cell(&leads, "roi_percent"), "-100.00");
         assert_eq!(cell(&leads, "roi_with_assigned_value_percent"), "-25.00");

@@ -1,13 +1,16 @@
 //! Reports: what each post, network, campaign or day brought in and cost, reconciled with the orders.
 //!
 //! A request is checked (`query`), sums are fetched from the ledger and put together (`attribution`,
-//! `costs`, `reconcile`), and every output is written from the same cells (`columns`): JSON (`report`),
+//! `gather`, `costs`, `period`, `reconcile`), and every output is written from the same cells (`columns`): JSON (`report`),
 //! CSV (`csv`) and a table for the terminal (`table`).
 
 mod attribution;
 mod columns;
 mod costs;
 mod csv;
+mod gather;
+mod model;
+mod period;
 mod query;
 mod reconcile;
 mod report;
@@ -15,9 +18,10 @@ mod table;
 
 pub use attribution::attribution;
 pub use columns::{COLUMNS, Cell, Figures};
+pub use model::{NAMES as MODEL_NAMES, OneModel, ReportModel};
 pub use query::{Bound, ReportRequest};
 pub use reconcile::{Line, Reconciliation, ToTotals};
-pub use report::{Report, Row};
+pub use report::{MODEL_COLUMNS, Report, Row};
 
 use crate::ledger::LedgerError;
 
@@ -41,7 +45,7 @@ impl ReportError {
 /// Something that a reader of the report must know: money that is missing from it, for instance.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// `missing_rate`, `basis_fallback`, `pending`, `not_reconciled`.
+    /// `missing_rate`, `basis_fallback`, `pending`, `not_reconciled`, `no_null_paths`, `model_left_out`.
     pub code: &'static str,
     pub detail: String,
 }

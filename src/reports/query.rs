@@ -6,8 +6,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use super::ReportError;
+use super::model::{self, OneModel, ReportModel};
+use super::{ReportError, period};
+use crate::attribution::markov::MAX_ORDER;
 use crate::attribution::models::Model;
+use crate::attribution::paths::Transform;
 use crate::domain::time::{day_date, day_number, local_day};
 use crate::ledger::reports::{Clock, Dimension, Key, Slice, link_key};
 
@@ -18,7 +21,7 @@ const MAX_DAYS: i64 = 18_300;
 #[derive(Debug, Clone)]
 pub struct ReportRequest {
     pub by: Dimension,
-    pub model: Model,
+    pub model: ReportModel,
     /// None: from the first day on which anything happened.
     pub from: Option<Bound>,
     /// Exclusive. None: up to and with today, or the last day on which anything happened.
@@ -33,7 +36,7 @@ impl Default for ReportRequest {
     fn default() -> Self {
         Self {
             by: Dimension::Post,
-            model: Model::LastTouch,
+            model: ReportModel::One(OneModel::Touches(Model::LastTouch)),
             from: None,
             to: None,
             clock: Clock::Order,
@@ -65,19 +68,21 @@ impl FromStr for Bound {
 }
 
 impl ReportRequest {
-    /// From query parameters: `by`, `model`, `from`, `to`, `clock`, `event`, and filters named as dimensions.
+    /// From query parameters: `by`, `model` (with `order` and `transform`), `from`, `to`, `clock`, `event`, and filters named as dimensions.
     /// An empty value is as none.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ReportError> {
         let mut request = Self::default();
-        let mut seen: Vec<&str> = Vec::new();
+        let mut given: Vec<(&str, &str)> = Vec::new();
         for (name, value) in pairs {
-            if seen.contains(&name) {
+            if given.iter().any(|(known, _)| *known == name) {
                 return Err(ReportError::invalid(name, "given twice"));
             }
-            seen.push(name);
-            if !value.is_empty() {
-                request.set(name, value)?;
-            }
+            given.push((name, value));
+        }
+        given.retain(|(_, value)| !value.is_empty());
+        request.model = model(&given)?;
+        for (name, value) in given {
+            request.set(name, value)?;
         }
         request.check()?;
         Ok(request)
@@ -90,11 +95,7 @@ impl ReportRequest {
                 self.by = Dimension::from_name(value)
                     .ok_or_else(|| ReportError::invalid(name, names(&Dimension::ALL.map(Dimension::name))))?;
             }
-            "model" => {
-                self.model = value
-                    .parse()
-                    .map_err(|_| ReportError::invalid(name, names(&Model::ALL.map(Model::as_str))))?;
-            }
+            "model" | "order" | "transform" => {}
             "clock" => {
                 self.clock = Clock::from_name(value)
                     .ok_or_else(|| ReportError::invalid(name, names(&Clock::ALL.map(Clock::name))))?;
@@ -143,6 +144,9 @@ impl ReportRequest {
         if self.by == Dimension::HourOfWeek && (asks(Dimension::Country) || asks(Dimension::Device)) {
             return refuse("by", "hour_of_week combines with neither country nor device");
         }
+        if self.model.main().is_of_period() {
+            period::check(self)?;
+        }
         Ok(())
     }
 
@@ -190,6 +194,41 @@ impl ReportRequest {
             event: self.event.clone(),
             filters: self.filters.clone(),
         })
+    }
+}
+
+/// The model with what belongs to it.
+fn model(given: &[(&str, &str)]) -> Result<ReportModel, ReportError> {
+    let value = |name| given.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let order = match value("order") {
+        None => 1,
+        Some(text) => text.parse().ok().filter(|order| (1..=MAX_ORDER).contains(order)).ok_or_else(|| {
+            ReportError::invalid("order", format!("{text:?} is no order: 1 to {MAX_ORDER}"))
+        })?,
+    };
+    let transform = match value("transform") {
+        None => period::DEFAULT_TRANSFORM,
+        Some(text) => [Transform::Unique, Transform::Exposure, Transform::First]
+            .into_iter()
+            .find(|transform| transform.as_str() == text)
+            .ok_or_else(|| {
+                ReportError::invalid("transform", format!("{text:?} is none of unique, exposure, first"))
+            })?,
+    };
+    let name = value("model").unwrap_or("last_touch");
+    let model = ReportModel::new(name, order, transform).ok_or_else(|| {
+        ReportError::invalid("model", format!("{name:?} is none of {}", model::NAMES.join(", ")))
+    })?;
+    let stray = match model {
+        ReportModel::One(OneModel::Touches(_)) => {
+            ["order", "transform"].into_iter().find(|n| value(n).is_some())
+        }
+        ReportModel::One(OneModel::Shapley { .. }) => value("order").map(|_| "order"),
+        _ => None,
+    };
+    match stray {
+        Some(field) => Err(ReportError::invalid(field, format!("does not belong to the model {name}"))),
+        None => Ok(model),
     }
 }
 

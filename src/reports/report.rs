@@ -4,15 +4,21 @@ use jiff::civil::Date;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::reconcile::{Line, Reconciliation};
-use super::{COLUMNS, Cell, Figures, Problem};
+use super::{COLUMNS, Cell, Figures, Problem, ReportModel};
 use crate::domain::money::{Currency, format_minor};
 use crate::domain::time::day_number;
-use crate::ledger::reports::{Amounts, Clock, Dimension, Key, Slice};
+use crate::ledger::reports::{Amounts, Clock, Credits, Dimension, Key, Slice};
+
+/// What stands side by side for each model; the change is that of net revenue against last touch.
+pub const MODEL_COLUMNS: [&str; 6] =
+    ["conversions", "revenue", "refunds", "net_revenue", "roi_percent", "net_revenue_change"];
 
 #[derive(Debug, Clone)]
 pub struct Report {
     pub by: Dimension,
-    pub model: &'static str,
+    pub model: ReportModel,
+    /// The models side by side, where all are asked for.
+    pub models: Vec<&'static str>,
     pub from: Date,
     /// Exclusive.
     pub to: Date,
@@ -30,6 +36,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Of everything that the filters let through; `assisted_conversions` does not add up over rows.
     pub totals: Figures,
+    /// Of each of `models`.
+    pub totals_by_model: Vec<Credits>,
     pub reconciliation: Reconciliation,
     pub problems: Vec<Problem>,
 }
@@ -42,11 +50,44 @@ pub struct Row {
     /// The title of a post, the short URL of a link (without scheme), the name of a source.
     pub label: Option<String>,
     pub figures: Figures,
+    /// Of each of the report's `models`.
+    pub by_model: Vec<Credits>,
 }
 
 impl Report {
+    /// The names of all columns: the fixed ones, then those of each model that stands side by side.
+    pub fn columns(&self) -> Vec<String> {
+        let fixed = COLUMNS.iter().map(ToString::to_string);
+        let of_models = self.models.iter().flat_map(|m| MODEL_COLUMNS.map(|column| format!("{m}_{column}")));
+        fixed.chain(of_models).collect()
+    }
+
+    /// The fixed columns of a row.
     pub fn cells(&self, figures: &Figures) -> [Cell; 20] {
         figures.cells(self.currency, self.clock == Clock::Click)
+    }
+
+    /// The cells of [`MODEL_COLUMNS`] for each model.
+    pub fn model_cells<'a>(
+        &'a self,
+        figures: &'a Figures,
+        by_model: &'a [Credits],
+    ) -> impl Iterator<Item = [Cell; 6]> + 'a {
+        let main = figures.net_minor();
+        by_model.iter().map(move |credits| {
+            let figures = Figures { credits: *credits, ..*figures };
+            let [conversions, revenue, refunds, net, roi] = self.main_cells(&figures);
+            let change = Cell::Money(self.money(credits.net_minor() - main));
+            [conversions, revenue, refunds, net, roi, change]
+        })
+    }
+
+    fn main_cells(&self, figures: &Figures) -> [Cell; 5] {
+        let cells = self.cells(figures);
+        ["conversions", "revenue", "refunds", "net_revenue", "roi_percent"].map(|name| {
+            let index = COLUMNS.iter().position(|column| *column == name).unwrap_or_default();
+            cells[index].clone()
+        })
     }
 
     /// The part of the ledger that the report was made from, with other filters.
@@ -71,7 +112,11 @@ impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("by", self.by.name())?;
-        map.serialize_entry("model", self.model)?;
+        map.serialize_entry("model", self.model.name())?;
+        if let Some((order, transform)) = self.model.of_period() {
+            map.serialize_entry("order", &order)?;
+            map.serialize_entry("transform", transform.as_str())?;
+        }
         map.serialize_entry("from", &self.from.to_string())?;
         map.serialize_entry("to", &self.to.to_string())?;
         map.serialize_entry("timezone", &self.timezone)?;
@@ -85,7 +130,10 @@ impl Serialize for Report {
         map.serialize_entry("problems", &self.problems)?;
         let rows: Vec<_> = self.rows.iter().map(|row| JsonRow { report: self, row }).collect();
         map.serialize_entry("rows", &rows)?;
-        map.serialize_entry("totals", &columns(&self.cells(&self.totals)))?;
+        map.serialize_entry(
+            "totals",
+            &JsonFigures { report: self, figures: &self.totals, by_model: &self.totals_by_model },
+        )?;
         map.serialize_entry("reconciliation", &JsonReconciliation(self))?;
         map.end()
     }
@@ -101,10 +149,6 @@ impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)> + Clone> Serialize f
     }
 }
 
-fn columns(cells: &[Cell; 20]) -> impl Serialize + '_ {
-    Map(COLUMNS.iter().zip(cells))
-}
-
 struct JsonRow<'a> {
     report: &'a Report,
     row: &'a Row,
@@ -115,11 +159,41 @@ impl Serialize for JsonRow<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("key", &self.row.name)?;
         map.serialize_entry("label", &self.row.label)?;
-        for (name, cell) in COLUMNS.iter().zip(self.report.cells(&self.row.figures)) {
-            map.serialize_entry(name, &cell)?;
-        }
+        figure_entries(self.report, &self.row.figures, &self.row.by_model, &mut map)?;
         map.end()
     }
+}
+
+struct JsonFigures<'a> {
+    report: &'a Report,
+    figures: &'a Figures,
+    by_model: &'a [Credits],
+}
+
+impl Serialize for JsonFigures<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        figure_entries(self.report, self.figures, self.by_model, &mut map)?;
+        map.end()
+    }
+}
+
+fn figure_entries<M: SerializeMap>(
+    report: &Report,
+    figures: &Figures,
+    by_model: &[Credits],
+    map: &mut M,
+) -> Result<(), M::Error> {
+    for (name, cell) in COLUMNS.iter().zip(report.cells(figures)) {
+        map.serialize_entry(name, &cell)?;
+    }
+    if !report.models.is_empty() {
+        let models = report.models.iter().zip(report.model_cells(figures, by_model));
+        let models: Vec<_> =
+            models.map(|(model, cells)| (model, Map(MODEL_COLUMNS.into_iter().zip(cells)))).collect();
+        map.serialize_entry("models", &Map(models.into_iter()))?;
+    }
+    Ok(())
 }
 
 struct JsonReconciliation<'a>(&'a Report);

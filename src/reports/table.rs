@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{COLUMNS, Figures, Line, Report};
-use crate::ledger::reports::{Amounts, Key};
+use crate::ledger::reports::{Amounts, Credits, Key};
 
-/// What fits; the JSON and the CSV have all columns.
+/// What fits; the JSON and the CSV have all columns. With models side by side their nets stand instead.
 const SHOWN: [(&str, &str); 9] = [
     ("clicks", "clicks"),
     ("conversions", "conv."),
@@ -22,25 +22,24 @@ const WIDTH: usize = 120;
 
 impl Report {
     pub fn to_table(&self) -> String {
-        let mut lines = vec![
-            [self.by.name()]
-                .into_iter()
-                .chain(SHOWN.map(|(_, title)| title))
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        ];
+        let titles: Vec<&str> = match self.models.is_empty() {
+            true => SHOWN.iter().map(|(_, title)| *title).collect(),
+            false => ["clicks"].into_iter().chain(self.models.iter().copied()).chain(["cost"]).collect(),
+        };
+        let titles = [self.by.name()].into_iter().chain(titles).map(str::to_owned);
+        let mut lines = vec![titles.collect::<Vec<_>>()];
         for row in &self.rows {
             let name = match (&row.key, &row.label, &row.name) {
                 (Key::None, ..) => "(none)".to_owned(),
                 (_, Some(label), Some(name)) => format!("{name}  {label}"),
                 (_, _, name) => name.clone().unwrap_or_default(),
             };
-            lines.push(self.line(name, &row.figures));
+            lines.push(self.line(name, &row.figures, &row.by_model));
         }
         let body = lines.len();
-        lines.push(self.line("total".to_owned(), &self.totals));
+        lines.push(self.line("total".to_owned(), &self.totals, &self.totals_by_model));
 
-        let mut widths: Vec<usize> = (0..=SHOWN.len())
+        let mut widths: Vec<usize> = (0..lines[0].len())
             .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
             .collect();
         let figures: usize = widths[1..].iter().map(|width| width + 2).sum();
@@ -61,9 +60,9 @@ impl Report {
         text + "\n" + &self.reconciliation_text()
     }
 
-    fn line(&self, name: String, figures: &Figures) -> Vec<String> {
+    fn line(&self, name: String, figures: &Figures, by_model: &[Credits]) -> Vec<String> {
         let cells = self.cells(figures);
-        let shown = SHOWN.map(|(column, _)| {
+        let shown = |column: &str| {
             let index = COLUMNS.iter().position(|name| *name == column).unwrap_or_default();
             match cells[index].to_string() {
                 text if text.is_empty() => "–".to_owned(),
@@ -73,8 +72,15 @@ impl Report {
                 }
                 text => text,
             }
-        });
-        [name].into_iter().chain(shown).collect()
+        };
+        let figures: Vec<String> = match self.models.is_empty() {
+            true => SHOWN.iter().map(|(column, _)| shown(column)).collect(),
+            false => {
+                let nets = by_model.iter().map(|credits| self.money(credits.net_minor()));
+                [shown("clicks")].into_iter().chain(nets).chain([shown("cost")]).collect()
+            }
+        };
+        [name].into_iter().chain(figures).collect()
     }
 
     fn heading(&self) -> String {
@@ -85,7 +91,7 @@ impl Report {
             self.from,
             self.to,
             self.timezone,
-            self.model,
+            self.model.name(),
             self.clock.name(),
             self.revenue_basis,
             self.currency,

@@ -170,9 +170,8 @@ async fn gather(tx: &mut Tx, due: &Due) -> Result<Known, EvaluateError> {
 
     let evidence = conversions::evidence(tx, &due.workspace, &references).await?;
     for order in &evidence {
-        if let Some(other) = order::fold(conversions::facts(tx, order).await?) {
-            state.order.keys = order::joined(state.order.keys, other.order.keys);
-        }
+        let named = order::named(conversions::facts(tx, order).await?);
+        state.order.keys = order::joined(state.order.keys, named);
     }
     let orders: Vec<OrderKey> =
         std::iter::once(own).chain(aliases).chain(evidence).collect::<BTreeSet<_>>().into_iter().collect();

@@ -3,6 +3,7 @@
 mod access;
 mod conversions;
 mod costs;
+mod events;
 mod links;
 mod posts;
 mod protocol;

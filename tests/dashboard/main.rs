@@ -143,6 +143,8 @@ async fn pages_fit_every_screen_and_show_what_people_wrote_as_text() {
     let pages = [
         "/app",
         "/app?by=network&period=all",
+        "/app?by=network&period=90d&model=all&sort=markov",
+        "/app?by=day&network=x&clock=click&model=markov",
         "/app?by=hour_of_week",
         "/app?by=day&period=90d",
         "/app?by=campaign&sort=clicks",

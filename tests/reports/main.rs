@@ -1,5 +1,6 @@
 //! Reports over ledgers made by hand, with figures computed by hand.
 
+mod agreement;
 mod shop;
 
 use serde_json::json;
@@ -381,6 +382,12 @@ async fn what_cannot_be_answered_is_refused_by_name() {
     };
     check("by=colour", "by: \"colour\" is none of post, network").await;
     check("model=magic", "model: \"magic\" is none of first_touch").await;
+    check("model=markov&order=4", "order: \"4\" is no order: 1 to 3").await;
+    check("model=linear&order=2", "order: does not belong to the model linear").await;
+    check("model=shapley&transform=x", "transform: \"x\" is none of unique").await;
+    check("model=markov&by=day", "by: markov and shapley credit the keys of journeys").await;
+    check("model=markov&clock=click", "clock: markov and shapley look at the orders of a period").await;
+    check("model=shapley&network=x", "model: markov and shapley look at whole journeys").await;
     check("clock=sun", "clock: \"sun\" is none of order, click, cash").await;
     check("from=yesterday", "from: \"yesterday\" is neither a date (2026-11-23) nor RFC 3339").await;
     check("from=2026-11-02&to=2026-11-02", "to: must be after `from`").await;
@@ -461,4 +468,66 @@ async fn the_table_fits_a_terminal_and_ends_with_the_reconciliation() {
     let table = report.to_table();
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
     insta::assert_snapshot!(table);
+}
+
+#[tokio::test]
+async fn models_of_the_period_share_out_what_the_orders_brought() {
+    let mut shop = november().await;
+    let mut check = async |query: &str, expected: &[&str]| {
+        let report = shop.report(&format!("{IN_NOVEMBER}&{query}")).await.unwrap();
+        assert_eq!(rows(&report, &MONEY), expected, "{query}");
+        assert!(
+            report.problems.iter().all(|problem| problem.code != "not_reconciled"),
+            "{:?}",
+            report.problems
+        );
+        report
+    };
+    // Three paths: a (100.00, of which 25.00 went back), b b a (100.00), alone and a rival (30.01).
+    check(
+        "by=post&model=shapley",
+        &[
+            "a: 1.5000 150.00 25.00 125.00",
+            "b: 0.5000 50.00 0.00 50.00",
+            "-: 0.5000 15.01 0.00 15.01",
+            "total: 2.5000 215.01 25.00 190.01",
+        ],
+    )
+    .await;
+    // Without a two of three conversions are lost, without b one of those two (half of a's journeys came
+    // through b), without the lone link or its rival the third: 2, 1, 1, 1 of 5. Of the net they lose 175.00,
+    // half of that, 30.01 and 30.01, of the refunds 25.00 and half of that.
+    check(
+        "by=post&model=markov",
+        &[
+            "a: 1.2000 127.91 16.67 111.24",
+            "b: 0.6000 63.95 8.33 55.62",
+            "-: 0.6000 19.08 0.00 19.08",
+            "total: 2.4000 210.94 25.00 185.94",
+        ],
+    )
+    .await;
+    let report = check(
+        "by=network&model=all",
+        &[
+            "tiktok: 1.0000 100.00 0.00 100.00",
+            "instagram: 1.0000 100.00 25.00 75.00",
+            "x: 0.0000 0.00 0.00 0.00",
+            "total: 2.0000 200.00 25.00 175.00",
+        ],
+    )
+    .await;
+    let json = serde_json::to_value(&report).unwrap();
+    let linear = &json["rows"][0]["models"]["linear"];
+    assert_eq!(
+        linear,
+        &json!({"conversions": 1.0, "revenue": "100.00", "refunds": "0.00", "net_revenue": "100.00",
+            "roi_percent": null, "net_revenue_change": "0.00"})
+    );
+    let x = &json["rows"][2]["models"];
+    assert_eq!(x["first_touch"]["net_revenue"], "30.01");
+    assert_eq!(x["first_touch"]["net_revenue_change"], "30.01");
+    assert_eq!(x["shapley"]["net_revenue"], "15.01");
+    assert_eq!(json["totals"]["models"]["first_touch"]["net_revenue"], "205.01");
+    insta::assert_snapshot!(report.to_table());
 }

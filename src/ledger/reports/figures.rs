@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{Clock, Dimension, Key, Query, Slice, day_sql, key};
+use super::{Amounts, Clock, Dimension, Key, Query, Slice, day_sql, key};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub struct Clicks {
     pub bots: i64,
     /// All classes together.
     pub recorded: i64,
+}
+
+impl Clicks {
+    pub fn add(&mut self, other: Self) {
+        self.human += other.human;
+        self.uniques += other.uniques;
+        self.bots += other.bots;
+        self.recorded += other.recorded;
+    }
 }
 
 /// Clicks by key, on their own days. A source has no clicks: by source there are no rows.
@@ -79,6 +88,18 @@ pub struct Credits {
     pub refunds_minor: i64,
     /// Billionths of a conversion.
     pub weight: i64,
+}
+
+impl Credits {
+    pub fn add(&mut self, other: Self) {
+        self.revenue_minor += other.revenue_minor;
+        self.refunds_minor += other.refunds_minor;
+        self.weight += other.weight;
+    }
+
+    pub fn net_minor(self) -> i64 {
+        self.revenue_minor - self.refunds_minor
+    }
 }
 
 /// Credits of the slice's event by key, one [`Credits`] per model. Rival touches are left out.
@@ -203,6 +224,66 @@ pub async fn touches(
         touches.push((row.try_get(1)?, key(&row, 0, by)?, row.try_get::<i64, _>(2)? == 1));
     }
     Ok(touches)
+}
+
+/// A key in the path of a journey.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathKey {
+    Ours(Key),
+    /// A rival touch, by its channel.
+    Rival(String),
+}
+
+/// The touches of one attributed conversion, in order, and its money.
+#[derive(Debug, Clone)]
+pub struct JourneyPath {
+    pub keys: Vec<PathKey>,
+    pub amounts: Amounts,
+}
+
+/// The journeys of the slice's attributed conversions, by the order's day.
+pub async fn journeys(
+    ledger: &Ledger,
+    slice: &Slice,
+    by: Dimension,
+) -> Result<Vec<JourneyPath>, LedgerError> {
+    let mut query = Query::new(&format!(
+        "SELECT {}, g.conversion, g.link, t.channel, v.gross_minor, v.net_minor
+         FROM credits g JOIN conversions v ON v.id = g.conversion
+           LEFT JOIN touches t ON t.conversion = g.conversion AND t.n = g.n AND g.link IS NULL",
+        credit_key_sql(slice, by)
+    ));
+    join_links(&mut query, slice, by);
+    query.push(" WHERE g.workspace = ").text(&slice.workspace);
+    query
+        .push(" AND g.order_day >= ")
+        .number(slice.from_day)
+        .push(" AND g.order_day < ")
+        .number(slice.to_day);
+    query.push(" AND g.change_no = 0 AND v.status = 'attributed' AND g.event = ").text(&slice.event);
+    if let Some(source) = slice.filter(Dimension::Source) {
+        query.push(" AND g.source = ").key(source);
+    }
+    query.push(" ORDER BY g.conversion, g.n");
+    let mut journeys: Vec<JourneyPath> = Vec::new();
+    let mut current = None;
+    for row in query.fetch(ledger).await? {
+        let conversion: i64 = row.try_get(1)?;
+        let key = match row.try_get::<Option<i64>, _>(2)? {
+            Some(_) => PathKey::Ours(key(&row, 0, by)?),
+            None => PathKey::Rival(row.try_get::<Option<String>, _>(3)?.unwrap_or_default()),
+        };
+        if current != Some(conversion) {
+            current = Some(conversion);
+            let (revenue_minor, net_minor): (i64, i64) = (row.try_get(4)?, row.try_get(5)?);
+            let amounts = Amounts { revenue_minor, refunds_minor: revenue_minor - net_minor };
+            journeys.push(JourneyPath { keys: Vec::new(), amounts });
+        }
+        if let Some(journey) = journeys.last_mut() {
+            journey.keys.push(key);
+        }
+    }
+    Ok(journeys)
 }
 
 fn credit_key_sql(slice: &Slice, by: Dimension) -> String {

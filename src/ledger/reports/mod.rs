@@ -14,7 +14,9 @@ use super::{Ledger, LedgerError};
 use crate::domain::ids::LinkId;
 
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
-pub use figures::{Assigned, Clicks, Credits, assigned, assisted, clicks, credits, touches};
+pub use figures::{
+    Assigned, Clicks, Credits, JourneyPath, PathKey, assigned, assisted, clicks, credits, journeys, touches,
+};
 pub use orders::{
     Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
     networks_of_posts, order, orders, post,

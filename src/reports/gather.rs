@@ -1,0 +1,245 @@
+//! Gathers the figures of all rows and of the whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+
+use super::costs::{self, Cost};
+use super::period::{self, Paths};
+use super::{Figures, OneModel, Problem, ReportError, ReportModel, ReportRequest};
+use crate::attribution::models::Model;
+use crate::domain::money::Currency;
+use crate::domain::time::hour_of_week;
+use crate::ledger::reports::{self as sums, Amounts, Clicks, Credits, Dimension, Key, Slice};
+use crate::ledger::{Ledger, LedgerError};
+
+/// Milliseconds in a quarter of an hour.
+const QUARTER_MS: i64 = 900_000;
+
+/// What a row's columns are computed from.
+#[derive(Default)]
+pub struct Measured {
+    pub figures: Figures,
+    /// Of each of the models side by side.
+    pub by_model: Vec<Credits>,
+}
+
+#[derive(Default)]
+pub struct Gathered {
+    pub rows: BTreeMap<Key, Measured>,
+    pub totals: Measured,
+    /// The models side by side, where all are asked for.
+    pub models: Vec<&'static str>,
+    /// What rival touches take by the main model.
+    pub rival: Amounts,
+    pub problems: Vec<Problem>,
+}
+
+pub async fn gather(
+    ledger: &Ledger,
+    slice: &Slice,
+    request: &ReportRequest,
+    zone: &TimeZone,
+    currency: Currency,
+) -> Result<Gathered, ReportError> {
+    let mut all = Gathered::default();
+    clicks(ledger, slice, request.by, &mut all).await?;
+    credits(ledger, slice, request, zone, &mut all).await?;
+    if let OneModel::Touches(model) = request.model.main() {
+        assigned(ledger, slice, request.by, zone, model, &mut all).await?;
+    }
+    if costs::are_known(slice, request.by) {
+        let (by_row, missing) = costs::spread(ledger, slice, request.by, currency).await?;
+        all.problems.extend(missing);
+        let mut whole = Cost::default();
+        for (key, cost) in by_row {
+            all.rows.entry(key).or_default().figures.cost = Some(cost);
+            whole.direct_minor += cost.direct_minor;
+            whole.shared_minor += cost.shared_minor;
+        }
+        all.totals.figures.cost = Some(whole);
+    }
+    if request.by != Dimension::HourOfWeek {
+        for (key, conversions) in assisted(ledger, slice, request.by).await? {
+            all.rows.entry(key).or_default().figures.assisted = Some(conversions);
+        }
+        let whole = sums::assisted(ledger, slice, None).await?;
+        all.totals.figures.assisted = Some(whole.iter().map(|(_, conversions)| conversions).sum());
+    }
+    // Rows know what the whole knows.
+    let (whole, models) = (all.totals.figures, all.models.len());
+    for measured in all.rows.values_mut() {
+        let figures = &mut measured.figures;
+        figures.clicks = figures.clicks.or(whole.clicks.map(|_| Clicks::default()));
+        figures.cost = figures.cost.or(whole.cost.map(|_| Cost::default()));
+        figures.assisted = figures.assisted.or(whole.assisted.map(|_| 0));
+        figures.assigned_value = figures.assigned_value.or(whole.assigned_value.map(|_| 0));
+        measured.by_model.resize(models, Credits::default());
+    }
+    Ok(all)
+}
+
+/// The rows that a key of the ledger stands for: a set of tags is many, and a quarter of an hour belongs to
+/// an hour of the week.
+fn rows_of(by: Dimension, key: &Key, zone: &TimeZone) -> Result<Vec<Key>, LedgerError> {
+    Ok(match (by, key) {
+        (Dimension::Tag, key) => match sums::tags_of(key)? {
+            tags if tags.is_empty() => vec![Key::None],
+            tags => tags.into_iter().map(Key::Text).collect(),
+        },
+        (Dimension::HourOfWeek, Key::Number(quarter)) => {
+            vec![Key::Number(i64::from(hour_of_week(quarter * QUARTER_MS, zone)))]
+        }
+        _ => vec![key.clone()],
+    })
+}
+
+async fn clicks(
+    ledger: &Ledger,
+    slice: &Slice,
+    by: Dimension,
+    all: &mut Gathered,
+) -> Result<(), ReportError> {
+    if by == Dimension::Source {
+        return Ok(());
+    }
+    let whole = all.totals.figures.clicks.insert(Clicks::default());
+    for (key, clicks) in sums::clicks(ledger, slice, by).await? {
+        // The rollup by hour has hours already.
+        let keys = if by == Dimension::HourOfWeek { vec![key] } else { rows_of(by, &key, &TimeZone::UTC)? };
+        for key in keys {
+            all.rows.entry(key).or_default().figures.clicks.get_or_insert_default().add(clicks);
+        }
+        whole.add(clicks);
+    }
+    Ok(())
+}
+
+/// The credits of the main model and, where all are asked for, of every model.
+async fn credits(
+    ledger: &Ledger,
+    slice: &Slice,
+    request: &ReportRequest,
+    zone: &TimeZone,
+    all: &mut Gathered,
+) -> Result<(), ReportError> {
+    let by = request.by;
+    let models = match request.model {
+        ReportModel::One(OneModel::Touches(model)) => vec![model],
+        ReportModel::One(_) => Vec::new(),
+        ReportModel::All { .. } => Model::ALL.to_vec(),
+    };
+    let side_by_side = matches!(request.model, ReportModel::All { .. });
+    let main = models.iter().position(|model| request.model.main() == OneModel::Touches(*model));
+    if let Some(main) = main {
+        let columns: Vec<&'static str> = models.iter().map(|model| model.as_str()).collect();
+        for (key, credits) in sums::credits(ledger, slice, by, &columns).await? {
+            let keys = rows_of(by, &key, zone)?;
+            for key in keys.into_iter().map(Some).chain([None]) {
+                let into = match key {
+                    Some(key) => all.rows.entry(key).or_default(),
+                    None => &mut all.totals,
+                };
+                into.figures.credits.add(credits[main]);
+                if side_by_side {
+                    into.by_model.resize(models.len(), Credits::default());
+                    into.by_model.iter_mut().zip(&credits).for_each(|(sum, credits)| sum.add(*credits));
+                }
+            }
+        }
+        all.rival = sums::rival_share(ledger, slice, columns[main]).await?;
+        if side_by_side {
+            all.totals.by_model.resize(models.len(), Credits::default());
+            all.models = columns;
+        }
+    }
+    let of_period = match request.model {
+        ReportModel::One(model) if model.is_of_period() => vec![model],
+        // Where they have no answer the others stand without them.
+        ReportModel::All { order, transform } if period::check(request).is_ok() => {
+            vec![OneModel::Markov { order, transform }, OneModel::Shapley { transform }]
+        }
+        _ => Vec::new(),
+    };
+    if of_period.is_empty() {
+        return Ok(());
+    }
+    let paths = std::sync::Arc::new(Paths::load(ledger, slice, by).await?);
+    for model in of_period {
+        let paths = std::sync::Arc::clone(&paths);
+        let credited = tokio::task::spawn_blocking(move || paths.credit(model)).await;
+        let credited = match credited.map_err(|error| LedgerError::Damaged(error.to_string()))? {
+            Ok(credited) => credited,
+            Err(error) if side_by_side => {
+                all.problems
+                    .push(Problem { code: "model_left_out", detail: format!("{}: {error}", model.name()) });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let place = all.models.len();
+        for (key, credits) in credited.by_key.into_iter().map(|(key, credits)| (Some(key), credits)) {
+            for key in [key, None] {
+                let into = match key {
+                    Some(key) => all.rows.entry(key).or_default(),
+                    None => &mut all.totals,
+                };
+                if side_by_side {
+                    into.by_model.resize(place + 1, Credits::default());
+                    into.by_model[place].add(credits);
+                } else {
+                    into.figures.credits.add(credits);
+                }
+            }
+        }
+        if side_by_side {
+            all.totals.by_model.resize(place + 1, Credits::default());
+            all.models.push(model.name());
+        } else {
+            all.rival = credited.rival;
+        }
+    }
+    all.problems.push(Problem {
+        code: "no_null_paths",
+        detail: "markov and shapley look at the journeys that converted, not at those that did not"
+            .to_owned(),
+    });
+    Ok(())
+}
+
+async fn assigned(
+    ledger: &Ledger,
+    slice: &Slice,
+    by: Dimension,
+    zone: &TimeZone,
+    model: Model,
+    all: &mut Gathered,
+) -> Result<(), ReportError> {
+    let mut whole = 0;
+    for (key, assigned) in sums::assigned(ledger, slice, by, model.as_str()).await? {
+        let value = i128::from(assigned.value_minor) * i128::from(assigned.weight);
+        for key in rows_of(by, &key, zone)? {
+            *all.rows.entry(key).or_default().figures.assigned_value.get_or_insert_default() += value;
+        }
+        whole += value;
+    }
+    all.totals.figures.assigned_value = Some(whole);
+    Ok(())
+}
+
+async fn assisted(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Vec<(Key, i64)>, LedgerError> {
+    if by != Dimension::Tag {
+        return sums::assisted(ledger, slice, Some(by)).await;
+    }
+    let mut touched: BTreeSet<(i64, String)> = BTreeSet::new();
+    let mut last: BTreeSet<(i64, String)> = BTreeSet::new();
+    for (conversion, key, is_last) in sums::touches(ledger, slice, by).await? {
+        let into = if is_last { &mut last } else { &mut touched };
+        into.extend(sums::tags_of(&key)?.into_iter().map(|tag| (conversion, tag)));
+    }
+    let mut by_tag: BTreeMap<String, i64> = BTreeMap::new();
+    for (_, tag) in touched.difference(&last) {
+        *by_tag.entry(tag.clone()).or_default() += 1;
+    }
+    Ok(by_tag.into_iter().map(|(tag, conversions)| (Key::Text(tag), conversions)).collect())
+}
