@@ -108,8 +108,8 @@ async fn a_sale_is_split_over_its_journey_and_its_refund_taken_back() {
         .fetch_one(&worker.ledger.read)
         .await
         .unwrap();
-    let found: (String, String, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
-    assert_eq!(found, ("attributed".into(), "click_token".into(), 0, 10001));
+    let found: (String, String, bool, i64) = (row.get(0), row.get(1), row.get::<i64, _>(2) > 0, row.get(3));
+    assert_eq!(found, ("attributed".into(), "click_token".into(), false, 10001));
     let row =
         sqlx::query("SELECT CAST(SUM(human) AS BIGINT), CAST(SUM(uniques) AS BIGINT) FROM clicks_by_day")
             .fetch_one(&worker.ledger.read)

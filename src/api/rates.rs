@@ -67,7 +67,7 @@ pub async fn put_rates(
     }
     let body = read_body(request.into_body(), BULK_MAX_BYTES).await?;
     let rows = if is_json { from_json(parse_list(parse_json(&body)?, "rates")?)? } else { from_ecb(&body)? };
-    let mut tx = api.ledger.begin().await?;
+    let mut tx = api.ledger.begin_alone().await?;
     rates::put(&mut tx, &rows).await?;
     tx.commit().await?;
     Ok(JsonAnswer(RatesStored { stored: rows.len() }))

@@ -1,7 +1,6 @@
 //! What the worker needs to evaluate a conversion, and what it leaves.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -10,8 +9,8 @@ use super::{Ledger, LedgerError, Tx, sql};
 use crate::attribution::order::StoredFact;
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
 
-/// A conversion that waits to be evaluated. `due` grows with every reason; if it has grown meanwhile,
-/// the conversion stays due.
+/// A conversion that waits to be evaluated. The size of `due` grows with every reason and never shrinks, so
+/// that two evaluations cannot mistake each other's; below 0 all reasons are dealt with.
 #[derive(Debug, Clone)]
 pub struct Due {
     pub id: i64,
@@ -19,6 +18,12 @@ pub struct Due {
     pub source: String,
     pub order_id: String,
     pub due: i64,
+}
+
+impl Due {
+    pub fn order(&self) -> OrderKey {
+        OrderKey { source: self.source.clone(), order_id: self.order_id.clone() }
+    }
 }
 
 /// The longest-waiting due conversions.
@@ -251,17 +256,22 @@ pub async fn claims(
         .collect()
 }
 
-/// Makes a conversion's visitors and T known before journeys are read, so that a click that comes
-/// at the same time finds it.
+/// Makes known what others look for before journeys are read, so that a click that comes at the same time
+/// finds the conversion. Says whether T is another than before.
 pub async fn announce(
     tx: &mut Tx,
     due: &Due,
     visitors: &BTreeSet<VisitorId>,
     t_ms: Option<i64>,
-) -> Result<(), LedgerError> {
-    sqlx::query("UPDATE conversions SET t_ms = $2 WHERE id = $1")
+    renews: Option<&str>,
+) -> Result<bool, LedgerError> {
+    let row =
+        sqlx::query("SELECT t_ms FROM conversions WHERE id = $1").bind(due.id).fetch_one(&mut **tx).await?;
+    let t_ms_before: Option<i64> = row.try_get(0)?;
+    sqlx::query("UPDATE conversions SET t_ms = $2, renews = $3 WHERE id = $1")
         .bind(due.id)
         .bind(t_ms)
+        .bind(renews)
         .execute(&mut **tx)
         .await?;
     sqlx::query("DELETE FROM conversion_visitors WHERE conversion = $1")
@@ -276,7 +286,7 @@ pub async fn announce(
             .execute(&mut **tx)
             .await?;
     }
-    Ok(())
+    Ok(t_ms != t_ms_before)
 }
 
 /// A stored touch.
@@ -451,29 +461,41 @@ pub struct CreditRow {
     pub weights: [i64; 5],
 }
 
-/// Replaces a conversion's results. It stays due if a new reason came up since `due` was read.
+/// What became of an evaluation's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// A new reason has come up since `due` was read, or somebody else was faster: nothing is written.
+    Outdated,
+    /// `counts_anew`: whether it counts as a purchase is not as it was.
+    Done { counts_anew: bool },
+}
+
+/// Replaces a conversion's results.
 pub async fn put_evaluation(
     ledger: &Ledger,
     tx: &mut Tx,
     due: &Due,
     evaluation: &Evaluation,
     now_ms: i64,
-) -> Result<(), LedgerError> {
-    let lock = format!("SELECT due FROM conversions WHERE id = $1{}", ledger.for_update());
-    let due_now: i64 =
-        sqlx::query(AssertSqlSafe(lock)).bind(due.id).fetch_one(&mut **tx).await?.try_get(0)?;
+) -> Result<Put, LedgerError> {
+    let lock = format!("SELECT due, event, status FROM conversions WHERE id = $1{}", ledger.for_update());
+    let row = sqlx::query(AssertSqlSafe(lock)).bind(due.id).fetch_one(&mut **tx).await?;
+    if row.try_get::<i64, _>(0)? != due.due {
+        return Ok(Put::Outdated);
+    }
+    let (event, status): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let counted = is_purchase(event.as_deref(), status.as_deref());
+    let counts_anew = counted != is_purchase(evaluation.event.as_deref(), evaluation.status);
     let runners_up = serde_json::to_string(&evaluation.runners_up).unwrap_or_default();
-    let journey = journey(evaluation);
     sqlx::query(
         "UPDATE conversions SET due = $2, evaluated_ms = $3, event = $4, status = $5, reason = $6,
            match_method = $7, runners_up = $8, occurred_ms = $9, t_ms = $10, order_day = $11, currency = $12,
            total_minor = $13, tax_minor = $14, shipping_minor = $15, refunded_minor = $16,
            cost_of_goods_minor = $17, gross_minor = $18, refunds_minor = $19, net_minor = $20, basis = $21,
-           rate = $22, rate_day = $23, assigned_value_minor = $24, customer = $25, renews = $26,
-           touch_count = $27, journey = $28 WHERE id = $1",
+           rate = $22, rate_day = $23, assigned_value_minor = $24, customer = $25, renews = $26 WHERE id = $1",
     )
     .bind(due.id)
-    .bind(if due_now == due.due { 0 } else { due_now })
+    .bind(-due.due)
     .bind(now_ms)
     .bind(evaluation.event.as_deref())
     .bind(evaluation.status)
@@ -498,8 +520,6 @@ pub async fn put_evaluation(
     .bind(evaluation.assigned_value_minor)
     .bind(evaluation.customer.as_deref())
     .bind(evaluation.renews.as_deref())
-    .bind(journey.as_ref().map(|(count, _)| *count))
-    .bind(journey.map(|(_, text)| text))
     .execute(&mut **tx)
     .await?;
     for table in ["touches", "changes", "credits"] {
@@ -508,27 +528,13 @@ pub async fn put_evaluation(
     }
     put_touches(tx, due.id, &evaluation.touches).await?;
     put_changes(tx, due.id, &evaluation.changes).await?;
-    put_credits(tx, due, evaluation).await
+    put_credits(tx, due, evaluation).await?;
+    Ok(Put::Done { counts_anew })
 }
 
-/// The touches that have credits, as reports read them: their number, and each as `link.revision.day`, or
-/// `-channel` for a rival. None without credits.
-fn journey(evaluation: &Evaluation) -> Option<(i64, String)> {
-    let mut text = String::new();
-    let mut count = 0;
-    for credit in evaluation.credits.iter().filter(|credit| credit.change_no == 0) {
-        let touch = &evaluation.touches[credit.touch_no as usize];
-        let separator = if count == 0 { "" } else { " " };
-        let _ = match touch.link {
-            Some(link) => {
-                let revision = touch.revision.unwrap_or(1);
-                write!(text, "{separator}{}.{revision}.{}", link.as_i64(), credit.click_day)
-            }
-            None => write!(text, "{separator}-{}", touch.channel.as_deref().unwrap_or_default()),
-        };
-        count += 1;
-    }
-    (count > 0).then_some((count, text))
+/// Whether a conversion is an earlier purchase to those after it, as [`earlier_purchase_ms`] reads it.
+fn is_purchase(event: Option<&str>, status: Option<&str>) -> bool {
+    event == Some("purchase") && matches!(status, Some("attributed" | "unattributed"))
 }
 
 async fn put_touches(tx: &mut Tx, conversion: i64, touches: &[TouchRow]) -> Result<(), LedgerError> {
@@ -622,7 +628,7 @@ pub async fn mark_renewals(tx: &mut Tx, source: &str, references: &[String]) -> 
         return Ok(());
     }
     let text = format!(
-        "UPDATE conversions SET due = due + 1 WHERE source = $1 AND renews IN ({})",
+        "UPDATE conversions SET due = ABS(due) + 1 WHERE source = $1 AND renews IN ({})",
         sql::list_from(2, references.len())
     );
     let mut query = sqlx::query(AssertSqlSafe(text)).bind(source);

@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
+use super::conversions::OrderKey;
 use super::{LedgerError, Tx, sql};
 use crate::domain::ids::LinkId;
 
@@ -73,7 +74,8 @@ pub struct FactRow {
     pub conversion_id: i64,
 }
 
-/// Stores a fact and marks every conversion due that it may concern. False: it was known.
+/// Stores a fact and marks every conversion due that it may concern. False: another delivery said it
+/// before. The transaction is one of [`Ledger::begin_alone`](super::Ledger::begin_alone).
 pub async fn put_fact(tx: &mut Tx, fact: &FactRow) -> Result<bool, LedgerError> {
     let inserted = sqlx::query(
         "INSERT INTO facts (source, order_id, hash, workspace, version_ms, says, delivery, received_ms)
@@ -91,11 +93,19 @@ pub async fn put_fact(tx: &mut Tx, fact: &FactRow) -> Result<bool, LedgerError> 
     .await?
     .rows_affected();
     if inserted == 0 {
-        return Ok(false);
+        let said_by: String =
+            sqlx::query("SELECT delivery FROM facts WHERE source = $1 AND order_id = $2 AND hash = $3")
+                .bind(fact.source.as_str())
+                .bind(fact.order_id.as_str())
+                .bind(fact.hash.as_str())
+                .fetch_one(&mut **tx)
+                .await?
+                .try_get(0)?;
+        return Ok(said_by == fact.delivery);
     }
     sqlx::query(
         "INSERT INTO conversions (id, workspace, source, order_id, due, received_ms) VALUES ($1, $2, $3, $4, 1, $5)
-         ON CONFLICT (source, order_id) DO UPDATE SET due = conversions.due + 1",
+         ON CONFLICT (source, order_id) DO UPDATE SET due = ABS(conversions.due) + 1",
     )
     .bind(fact.conversion_id)
     .bind(fact.workspace.as_str())
@@ -133,11 +143,18 @@ pub async fn put_fact(tx: &mut Tx, fact: &FactRow) -> Result<bool, LedgerError> 
         .execute(&mut **tx)
         .await?;
     }
-    mark_sharing(tx, "order_references", "reference", &references, fact).await?;
-    let customers: Vec<&str> = fact.customers.iter().map(String::as_str).collect();
-    mark_sharing(tx, "order_customers", "customer", &customers, fact).await?;
-    let visitors: Vec<&str> = fact.tokens.iter().filter_map(|token| token.visitor.as_deref()).collect();
-    mark_sharing(tx, "order_tokens", "visitor", &visitors, fact).await?;
+    let order = OrderKey { source: fact.source.clone(), order_id: fact.order_id.clone() };
+    mark_related(tx, &fact.workspace, &order).await?;
+    let visitors = sqlx::query(
+        "SELECT DISTINCT visitor FROM order_tokens WHERE source = $1 AND order_id = $2 AND visitor IS NOT NULL",
+    )
+    .bind(fact.source.as_str())
+    .bind(fact.order_id.as_str())
+    .fetch_all(&mut **tx)
+    .await?;
+    let visitors: Vec<String> = visitors.iter().map(|row| row.get(0)).collect();
+    // Their journeys may now belong to this order's customer and no longer to another's.
+    mark_visitors(tx, &fact.workspace, &visitors).await?;
     Ok(true)
 }
 
@@ -161,31 +178,27 @@ async fn put_key(
     Ok(())
 }
 
-/// Marks the other orders due that share one of these keys with the fact's order.
-async fn mark_sharing(
-    tx: &mut Tx,
-    table: &str,
-    column: &str,
-    values: &[&str],
-    fact: &FactRow,
-) -> Result<(), LedgerError> {
-    if values.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "UPDATE conversions SET due = due + 1 WHERE (source, order_id) IN
-           (SELECT source, order_id FROM {table} WHERE workspace = $1 AND {column} IN ({}))
+/// Marks every other conversion due that reads what is known of an order: those that share a name with it
+/// (its record, its evidence), those of its customers, and those that share a name with these.
+pub async fn mark_related(tx: &mut Tx, workspace: &str, order: &OrderKey) -> Result<(), LedgerError> {
+    // Every order has a name: its own id.
+    sqlx::query(
+        "UPDATE conversions SET due = ABS(due) + 1 WHERE (source, order_id) IN
+           (SELECT other.source, other.order_id FROM order_references other
+              JOIN order_references r ON r.workspace = other.workspace AND r.reference = other.reference
+            WHERE r.workspace = $1 AND (r.source, r.order_id) IN
+              (SELECT source, order_id FROM order_references WHERE source = $2 AND order_id = $3
+               UNION
+               SELECT c.source, c.order_id FROM order_customers c
+                 JOIN order_customers own ON own.workspace = c.workspace AND own.customer = c.customer
+               WHERE own.source = $2 AND own.order_id = $3))
          AND NOT (source = $2 AND order_id = $3)",
-        sql::list_from(4, values.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(text))
-        .bind(fact.workspace.as_str())
-        .bind(fact.source.as_str())
-        .bind(fact.order_id.as_str());
-    for value in values {
-        query = query.bind(*value);
-    }
-    query.execute(&mut **tx).await?;
+    )
+    .bind(workspace)
+    .bind(order.source.as_str())
+    .bind(order.order_id.as_str())
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -194,7 +207,7 @@ pub async fn mark_visitors(tx: &mut Tx, workspace: &str, visitors: &[String]) ->
     let mut marked = 0;
     for chunk in visitors.chunks(500) {
         let text = format!(
-            "UPDATE conversions SET due = due + 1 WHERE id IN
+            "UPDATE conversions SET due = ABS(due) + 1 WHERE id IN
                (SELECT conversion FROM conversion_visitors WHERE workspace = $1 AND visitor IN ({}))",
             sql::list_from(2, chunk.len())
         );

@@ -66,6 +66,9 @@ impl Synchronous {
 
 pub type Tx = Transaction<'static, Any>;
 
+/// Some number that nothing else in the database locks.
+const ALONE_LOCK: i64 = 0x7574_6d6f_7374;
+
 #[derive(Clone, Debug)]
 pub struct Ledger {
     /// For reading outside a transaction.
@@ -126,6 +129,23 @@ impl Ledger {
             Store::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await?,
             Store::Postgres => self.write.begin().await?,
         })
+    }
+
+    /// Begins a transaction beside which no other that is begun so runs. Conversions depend on one another,
+    /// and whoever marks them due has to see what others have just written, or be seen by them.
+    pub async fn begin_alone(&self) -> Result<Tx, LedgerError> {
+        let mut tx = self.begin().await?;
+        self.go_alone(&mut tx).await?;
+        Ok(tx)
+    }
+
+    /// Makes a transaction, from here on, one as [`begin_alone`](Self::begin_alone) begins them.
+    pub async fn go_alone(&self, tx: &mut Tx) -> Result<(), LedgerError> {
+        // On SQLite every transaction that writes is.
+        if self.store == Store::Postgres {
+            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ALONE_LOCK).execute(&mut **tx).await?;
+        }
+        Ok(())
     }
 
     /// ` FOR UPDATE` where the store has row locks; on SQLite the transaction is the lock.

@@ -28,7 +28,9 @@ pub struct RateRow {
     pub rate: Decimal,
 }
 
-/// Stores rates, in place of those of the same day, and marks the conversions that wait for one as due.
+/// Stores rates, in place of those of the same day, and marks the conversions due that may convert by them:
+/// whatever order they come in, an order has the rate that is nearest to it. The transaction is one of
+/// [`Ledger::begin_alone`].
 pub async fn put(tx: &mut Tx, rows: &[RateRow]) -> Result<(), LedgerError> {
     for rows in rows.chunks(1000) {
         let text = format!(
@@ -41,7 +43,19 @@ pub async fn put(tx: &mut Tx, rows: &[RateRow]) -> Result<(), LedgerError> {
         });
         query.execute(&mut **tx).await?;
     }
-    sqlx::query("UPDATE conversions SET due = 1 WHERE reason = 'missing_rate'").execute(&mut **tx).await?;
+    let days = || rows.iter().map(|row| row.day);
+    let (Some(first), Some(last)) = (days().min(), days().max()) else { return Ok(()) };
+    // What is due already may be in the middle of being evaluated, by the former rates.
+    sqlx::query(
+        "UPDATE conversions SET due = ABS(due) + 1 WHERE due > 0
+           OR (currency <> (SELECT w.currency FROM workspaces w WHERE w.id = conversions.workspace)
+             AND ((order_day >= $1 AND order_day < $2)
+               OR id IN (SELECT x.conversion FROM changes x WHERE x.day >= $1 AND x.day < $2)))",
+    )
+    .bind(first)
+    .bind(last + i64::from(VALID_DAYS))
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

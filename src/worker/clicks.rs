@@ -98,6 +98,7 @@ impl ClickReader {
         let clicked = Vec::from_iter(clicked);
         links::close_full(&worker.ledger, &mut tx, &clicked, time::now_ms()).await?;
         let mut marked = 0;
+        worker.ledger.go_alone(&mut tx).await?;
         for (workspace, (first_ms, visitors)) in visitors(&steps) {
             if facts::latest_t_ms(&mut tx, &workspace).await?.is_some_and(|t_ms| first_ms <= t_ms) {
                 marked += facts::mark_visitors(&mut tx, &workspace, &visitors).await?;
@@ -235,8 +236,9 @@ async fn steps_before(
     clicks: &[Click<'_>],
 ) -> Result<HashMap<Who, Vec<Step>>, WorkerError> {
     // A visitor whose cookie this batch made has no earlier clicks to look up.
-    let new: HashSet<VisitorId> =
-        clicks.iter().filter(|click| click.is_new_visitor).filter_map(|click| click.visitor).collect();
+    // But by way of the spool its later ones may have overtaken it.
+    let is_new = |click: &&Click<'_>| click.is_new_visitor && !click.is_replayed;
+    let new: HashSet<VisitorId> = clicks.iter().filter(is_new).filter_map(|click| click.visitor).collect();
     let known = batch.iter().filter_map(|derived| derived.who.clone());
     let whose: Vec<Who> =
         known.filter(|who| !new.contains(&who.visitor)).collect::<BTreeSet<_>>().into_iter().collect();

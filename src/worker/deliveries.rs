@@ -45,7 +45,7 @@ impl DeliveryReader {
             worker.log.read(Stream::Conversions, self.partition, self.position, DELIVERIES_MAX).await?;
         let Some((last, _)) = entries.last() else { return Ok(0) };
         let text = last.to_string();
-        let mut tx = worker.ledger.begin().await?;
+        let mut tx = worker.ledger.begin_alone().await?;
         if !rollups::move_position(&mut tx, STREAM, self.partition, &self.stored, &text).await? {
             return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
         }

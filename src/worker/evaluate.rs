@@ -23,10 +23,10 @@ use crate::domain::money::{self, Currency};
 use crate::domain::time;
 use crate::intake::fact::{Keys, OrderStatus, Says};
 use crate::ledger::conversions::{
-    self, ChangeRow, CreditRow, Due, Evaluation, NamedClick, OrderKey, TouchRow,
+    self, ChangeRow, CreditRow, Due, Evaluation, NamedClick, OrderKey, Put, TouchRow,
 };
 use crate::ledger::rollups::{LinkHistory, link_histories};
-use crate::ledger::{Ledger, LedgerError, Tx, rates};
+use crate::ledger::{Ledger, LedgerError, Tx, facts, rates};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
@@ -58,11 +58,15 @@ pub async fn evaluate_due(
     if due.is_empty() {
         return Ok(0);
     }
-    let mut tx = ledger.begin().await?;
+    let mut tx = ledger.begin_alone().await?;
     let mut all_known = Vec::with_capacity(due.len());
     for due in &due {
         let known = gather(&mut tx, due).await?;
-        conversions::announce(&mut tx, due, &known.visitors, known.t_ms()).await?;
+        let renews = known.state.as_ref().and_then(|state| state.order.renews.as_deref());
+        let is_moved = conversions::announce(&mut tx, due, &known.visitors, known.t_ms(), renews).await?;
+        if is_moved && workspaces.get(ledger, &due.workspace).await?.purchases_may_cut() {
+            facts::mark_related(&mut tx, &due.workspace, &due.order()).await?;
+        }
         all_known.push(known);
     }
     tx.commit().await?;
@@ -78,10 +82,15 @@ pub async fn evaluate_due(
     }
 
     let now_ms = time::now_ms();
-    let mut tx = ledger.begin().await?;
+    let mut tx = ledger.begin_alone().await?;
     for ((due, known), evaluation) in due.iter().zip(&all_known).zip(&decided) {
-        conversions::put_evaluation(ledger, &mut tx, due, evaluation, now_ms).await?;
-        if known.renewed_from.is_none() {
+        let put = conversions::put_evaluation(ledger, &mut tx, due, evaluation, now_ms).await?;
+        let Put::Done { counts_anew } = put else { continue };
+        // Whoever has read the former results evaluates anew.
+        if counts_anew && workspaces.get(ledger, &due.workspace).await?.purchases_may_cut() {
+            facts::mark_related(&mut tx, &due.workspace, &due.order()).await?;
+        }
+        if evaluation.renews.is_none() {
             conversions::mark_renewals(&mut tx, &due.source, &known.references).await?;
         }
     }
@@ -130,7 +139,7 @@ impl Known {
 type VisitorKey = (String, VisitorId);
 
 async fn gather(tx: &mut Tx, due: &Due) -> Result<Known, EvaluateError> {
-    let own = OrderKey { source: due.source.clone(), order_id: due.order_id.clone() };
+    let own = due.order();
     if !conversions::is_of_record(tx, &due.source).await? {
         return Ok(Known::default());
     }
@@ -144,7 +153,7 @@ async fn gather(tx: &mut Tx, due: &Due) -> Result<Known, EvaluateError> {
     for other in &known_by {
         let mutual = aliases.contains(other);
         if (!mutual || other.order_id < own.order_id) && states_order(&conversions::facts(tx, other).await?) {
-            return Ok(Known::default());
+            return Ok(Known { references, ..Known::default() });
         }
     }
     let money_is_own = states_order(&facts);

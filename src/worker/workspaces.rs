@@ -22,6 +22,12 @@ impl Workspace {
     pub fn settings_for(&self, event: &str) -> &Attribution {
         self.by_event.get(event).unwrap_or(&self.base)
     }
+
+    /// Whether the journey of any kind of event begins after the customer's last purchase.
+    pub fn purchases_may_cut(&self) -> bool {
+        self.base.purchase_cuts_journey
+            || self.by_event.values().any(|of_event| of_event.purchase_cuts_journey)
+    }
 }
 
 pub struct Workspaces {

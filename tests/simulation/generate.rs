@@ -201,7 +201,7 @@ impl Generator {
 
     fn people(&mut self, space: usize) {
         let count = self.random.between(1, 4) as usize;
-        for (number, email) in EMAILS.iter().copied().enumerate().take(count) {
+        for (number, email) in EMAILS.into_iter().enumerate().take(count) {
             let mut devices = Vec::new();
             for n in 0..self.random.between(0, 2) as u8 {
                 // A device may be shared with whoever came before.

@@ -24,7 +24,9 @@ pub async fn judge(world: &World, ledger: &Ledger, defaults: &Attribution) {
     for (key, conversion) in &mut expected.conversions {
         let source = world.sources.iter().find(|source| source.id == key.0).expect("a source");
         let rules = &world.spaces[source.space].rules;
-        if let (Some(conversion), Some(Some(found))) = (conversion, found.conversions.get(key)) {
+        if let (Some(conversion), Some(Some(found))) = (conversion, found.conversions.get(key))
+            && conversion.touches.len() == found.touches.len()
+        {
             complete(conversion, found, rules);
         }
     }

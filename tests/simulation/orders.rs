@@ -186,7 +186,7 @@ fn statement(generator: &mut Generator, history: &History, says: Says) -> usize 
 }
 
 fn state(generator: &mut Generator, history: &History) {
-    let mut says = vec![statement(generator, history, Says::Order(history.order.clone()))];
+    let mut says = vec![statement(generator, history, Says::Order(Box::new(history.order.clone())))];
     let platform = generator.world.sources[history.source].platform;
     let body = match platform {
         // Shopify lists an order's refunds with it.

@@ -11,9 +11,6 @@ use crate::outcome::{Conversion, Counts, Outcome};
 use crate::state::{State, state};
 use crate::world::{Basis, BoundTo, Class, Expected, Keys, Says, Status, Token, World};
 
-/// When an order was placed, its source and its id: the smallest claims a visitor.
-type Claim<'a> = (i64, &'a str, &'a str);
-
 /// Tells which of two statements of one version stands: by their hashes, which the ledger knows.
 pub type Ties = BTreeMap<usize, String>;
 
@@ -32,6 +29,9 @@ pub enum Customer {
 }
 
 type Key = (usize, String);
+
+/// When an order was placed, its source and its id: the smallest comes first.
+type Claim<'a> = (i64, &'a str, &'a str);
 
 /// An order that counts, with everything that concerns it.
 struct Known {

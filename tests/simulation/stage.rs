@@ -183,7 +183,7 @@ impl<'a> Stage<'a> {
     }
 
     pub async fn mark_all_due(&self) {
-        self.execute("UPDATE conversions SET due = due + 1").await;
+        self.execute("UPDATE conversions SET due = ABS(due) + 1").await;
     }
 
     async fn execute(&self, text: &str) {
@@ -203,7 +203,7 @@ impl<'a> Stage<'a> {
             }
         };
         let rows: Vec<_> = indices.iter().map(row).collect();
-        let mut tx = self.worker.ledger.begin().await.expect("a transaction");
+        let mut tx = self.worker.ledger.begin_alone().await.expect("a transaction");
         rates::put(&mut tx, &rows).await.expect("it takes rates");
         tx.commit().await.expect("it commits");
     }

@@ -19,7 +19,7 @@ pub fn state(world: &World, said: &[usize]) -> Option<State> {
     let statements = || said.iter().map(|index| &world.statements[*index]);
     let stated = || {
         statements().filter_map(|statement| match &statement.says {
-            Says::Order(order) => Some(order),
+            Says::Order(order) => Some(&**order),
             Says::Refund(_) | Says::Deleted => None,
         })
     };

@@ -180,9 +180,8 @@ pub struct Statement {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a history has tens of statements")]
 pub enum Says {
-    Order(Order),
+    Order(Box<Order>),
     Refund(Refund),
     Deleted,
 }
