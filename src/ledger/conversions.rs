@@ -1,6 +1,7 @@
 //! What the worker needs to evaluate a conversion, and what it leaves.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -487,12 +488,14 @@ pub async fn put_evaluation(
     let counted = is_purchase(event.as_deref(), status.as_deref());
     let counts_anew = counted != is_purchase(evaluation.event.as_deref(), evaluation.status);
     let runners_up = serde_json::to_string(&evaluation.runners_up).unwrap_or_default();
+    let journey = journey(evaluation);
     sqlx::query(
         "UPDATE conversions SET due = $2, evaluated_ms = $3, event = $4, status = $5, reason = $6,
            match_method = $7, runners_up = $8, occurred_ms = $9, t_ms = $10, order_day = $11, currency = $12,
            total_minor = $13, tax_minor = $14, shipping_minor = $15, refunded_minor = $16,
            cost_of_goods_minor = $17, gross_minor = $18, refunds_minor = $19, net_minor = $20, basis = $21,
-           rate = $22, rate_day = $23, assigned_value_minor = $24, customer = $25, renews = $26 WHERE id = $1",
+           rate = $22, rate_day = $23, assigned_value_minor = $24, customer = $25, renews = $26,
+           touch_count = $27, journey = $28 WHERE id = $1",
     )
     .bind(due.id)
     .bind(-due.due)
@@ -520,6 +523,8 @@ pub async fn put_evaluation(
     .bind(evaluation.assigned_value_minor)
     .bind(evaluation.customer.as_deref())
     .bind(evaluation.renews.as_deref())
+    .bind(journey.as_ref().map(|(count, _)| *count))
+    .bind(journey.map(|(_, text)| text))
     .execute(&mut **tx)
     .await?;
     for table in ["touches", "changes", "credits"] {
@@ -535,6 +540,26 @@ pub async fn put_evaluation(
 /// Whether a conversion is an earlier purchase to those after it, as [`earlier_purchase_ms`] reads it.
 fn is_purchase(event: Option<&str>, status: Option<&str>) -> bool {
     event == Some("purchase") && matches!(status, Some("attributed" | "unattributed"))
+}
+
+/// The touches that have credits, as reports read them: their number, and each as `link.revision.day`, or
+/// `-channel` for a rival. None without credits.
+fn journey(evaluation: &Evaluation) -> Option<(i64, String)> {
+    let mut text = String::new();
+    let mut count = 0;
+    for credit in evaluation.credits.iter().filter(|credit| credit.change_no == 0) {
+        let touch = &evaluation.touches[credit.touch_no as usize];
+        let separator = if count == 0 { "" } else { " " };
+        let _ = match touch.link {
+            Some(link) => {
+                let revision = touch.revision.unwrap_or(1);
+                write!(text, "{separator}{}.{revision}.{}", link.as_i64(), credit.click_day)
+            }
+            None => write!(text, "{separator}-{}", touch.channel.as_deref().unwrap_or_default()),
+        };
+        count += 1;
+    }
+    (count > 0).then_some((count, text))
 }
 
 async fn put_touches(tx: &mut Tx, conversion: i64, touches: &[TouchRow]) -> Result<(), LedgerError> {

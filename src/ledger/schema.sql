@@ -76,6 +76,7 @@ CREATE TABLE link_revisions (
   PRIMARY KEY (link, revision)
 );
 CREATE INDEX link_revisions_by_post ON link_revisions (workspace, post);
+CREATE INDEX link_revisions_in_order ON link_revisions (workspace, link, revision);
 
 -- Changes of links in order: redirectors drop stale entries by it, and the Redis copies are fed from it.
 CREATE TABLE link_changes (
@@ -232,10 +233,16 @@ CREATE TABLE conversions (
   assigned_value_minor BIGINT,        -- value of a lead or other action, reporting currency
   customer       TEXT,                -- the smallest of its customer hashes
   renews         TEXT,
+  touch_count    BIGINT,              -- how many touches have credits; NULL: none
+  journey        TEXT,                -- they, in order, for reports: link.revision.day of the click, or -channel
   UNIQUE (source, order_id)
 );
 CREATE INDEX conversions_due ON conversions (id) WHERE due > 0;
-CREATE INDEX conversions_by_day ON conversions (workspace, order_day);
+-- Reports read these two alone: what an index covers needs no look at the rows.
+CREATE INDEX conversions_by_day ON conversions
+  (workspace, order_day, event, status, reason, basis, source, gross_minor, net_minor);
+CREATE INDEX conversions_by_journey ON conversions (workspace, order_day, event, source, journey)
+  WHERE touch_count > 1;
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
 CREATE INDEX conversions_by_customer ON conversions (workspace, customer);
@@ -278,6 +285,7 @@ CREATE TABLE changes (
   day          BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no)
 );
+CREATE INDEX changes_by_day ON changes (day, conversion, kind, amount_minor);
 
 -- Credits: per change and touch the signed share of every model; over the touches they sum to the change.
 CREATE TABLE credits (
@@ -306,10 +314,21 @@ CREATE TABLE credits (
   position_based_weight BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no, n)
 );
-CREATE INDEX credits_by_order_day ON credits (workspace, order_day);
-CREATE INDEX credits_by_click_day ON credits (workspace, click_day);
-CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day);
-CREATE INDEX credits_by_link ON credits (link);
+-- Sums by link and by day read an index alone and never a row; so do those of rivals.
+CREATE INDEX credits_by_link ON credits (link, revision, order_day, click_day, cash_day, event, kind, source, workspace,
+  first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_by_order_day ON credits (workspace, order_day, event, source, kind, link, click_day,
+  first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_by_click_day ON credits (workspace, click_day, event, source, kind, link, order_day,
+  first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day, event, source, kind, link,
+  first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_of_rivals ON credits (workspace, order_day, cash_day, event, source, kind, conversion,
+  first_touch, last_touch, linear, time_decay, position_based) WHERE link IS NULL;
 
 -- Rollups of clicks, a closed list.
 CREATE TABLE clicks_by_day (
@@ -325,7 +344,25 @@ CREATE TABLE clicks_by_day (
   uniques   BIGINT NOT NULL,
   PRIMARY KEY (workspace, day, link, revision)
 ) WITHOUT ROWID;
-CREATE INDEX clicks_by_link ON clicks_by_day (link);
+CREATE INDEX clicks_by_link ON clicks_by_day (link, revision, day, human, duplicate, bot, preview, prefetch, uniques);
+-- The same by month, for reports over long times.
+CREATE TABLE clicks_by_month (
+  workspace TEXT NOT NULL,
+  link      BIGINT NOT NULL,
+  revision  BIGINT NOT NULL,
+  month     BIGINT NOT NULL,          -- first day of the month, as a day number
+  human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
+  PRIMARY KEY (link, revision, month)
+) WITHOUT ROWID;
+-- Of all links together: by day alone, by country and by device.
+CREATE TABLE clicks_in_all (
+  workspace TEXT NOT NULL,
+  part      TEXT NOT NULL,            -- all | country | device
+  value     TEXT NOT NULL,            -- empty for all
+  day       BIGINT NOT NULL,
+  human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
+  PRIMARY KEY (workspace, part, day, value)
+) WITHOUT ROWID;
 CREATE TABLE clicks_by_country (
   workspace TEXT NOT NULL, day BIGINT NOT NULL, link BIGINT NOT NULL, revision BIGINT NOT NULL,
   country   TEXT NOT NULL,            -- ISO 3166 alpha-2, empty where unknown
