@@ -252,7 +252,7 @@ pub async fn change(
         row.role = given;
     }
     flaws.check()?;
-    let mut tx = api.ledger.begin().await?;
+    let mut tx = api.ledger.begin_alone().await?;
     sources::update(&mut tx, &row).await?;
     tx.commit().await?;
     Ok(JsonAnswer(show(&api, row).await?))

@@ -55,7 +55,7 @@ fn read(row: &AnyRow) -> Result<ConversionRow, LedgerError> {
         source: row.try_get(1)?,
         platform: row.try_get(2)?,
         order_id: row.try_get(3)?,
-        is_due: row.try_get::<i64, _>(4)? != 0,
+        is_due: row.try_get::<i64, _>(4)? > 0,
         received_ms: row.try_get(5)?,
         event: row.try_get(6)?,
         status: row.try_get(7)?,

@@ -88,13 +88,18 @@ pub async fn list(
     Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
 }
 
-/// Writes name and role. Another role makes the source's orders due anew.
+/// Writes name and role. Another role makes the workspace's orders due anew: what counts as the record of a
+/// sale and what as evidence of another's changes with it. The transaction is one of
+/// [`Ledger::begin_alone`](super::Ledger::begin_alone).
 pub async fn update(tx: &mut Tx, source: &SourceRow) -> Result<(), LedgerError> {
-    sqlx::query("UPDATE conversions SET due = 1 WHERE source = $1 AND EXISTS (SELECT 1 FROM sources WHERE id = $1 AND role <> $2)")
-        .bind(source.id.clone())
-        .bind(source.role.clone())
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE conversions SET due = ABS(due) + 1 WHERE workspace =
+           (SELECT workspace FROM sources WHERE id = $1 AND role <> $2)",
+    )
+    .bind(source.id.clone())
+    .bind(source.role.clone())
+    .execute(&mut **tx)
+    .await?;
     sqlx::query("UPDATE sources SET name = $1, role = $2 WHERE id = $3")
         .bind(source.name.clone())
         .bind(source.role.clone())
