@@ -66,6 +66,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ledger.close().await;
             result
         }),
+        Command::Replay(args) if args.dry_run => runtime.block_on(async {
+            let ledger = utmost::app::open_ledger(&config).await?;
+            let result = args.rules.run(&ledger, &config.attribution, &mut out).await;
+            ledger.close().await;
+            result
+        }),
         Command::Replay(args) => runtime.block_on(cli::replay::run(args, &config, &mut out)),
         Command::Health => runtime.block_on(cli::serve::health(&config)),
         Command::Demo(_) | Command::Model(_) => Ok(()),

@@ -6,6 +6,7 @@ mod conversion_views;
 mod conversions;
 mod costs;
 mod coupons;
+mod customers;
 mod deliveries;
 mod dialects;
 mod doors;
@@ -79,6 +80,7 @@ pub struct Api {
     pub issuer: Issuer,
     log: Log,
     pub keys: Keys,
+    ring: Arc<KeyRing>,
     doors: Doors,
     recent_currencies: RecentCurrencies,
     built_in: built_in::Made,
@@ -107,7 +109,8 @@ impl Api {
         crate::ledger::workspaces::insert_domain(&mut tx, &domain).await?;
         tx.commit().await?;
         Ok(Arc::new(Self {
-            keys: Keys::new(ledger.clone(), &admin_key, ring),
+            keys: Keys::new(ledger.clone(), &admin_key, Arc::clone(&ring)),
+            ring,
             doors: Doors::new(ledger.clone(), door_copies),
             recent_currencies: RecentCurrencies::default(),
             built_in: built_in::Made::default(),
@@ -163,6 +166,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(conversions::routes())
         .merge(costs::routes())
         .merge(coupons::routes())
+        .merge(customers::routes())
         .merge(deliveries::routes())
         .merge(keys::routes())
         .merge(links::routes())

@@ -28,6 +28,7 @@ pub fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/workspaces", post(create).get(list))
         .route("/workspaces/{id}", get(read).patch(change).delete(remove))
+        .route("/workspaces/{id}/recompute", get(progress).post(recompute))
         .route("/domains", post(add_domain).get(list_domains))
         .route("/domains/{domain}", delete(remove_domain))
 }
@@ -54,7 +55,8 @@ pub struct WorkspaceChange {
     timezone: Option<String>,
     /// Fixed once there are conversions or costs.
     currency: Option<String>,
-    /// Replaces all settings.
+    /// Replaces all settings. If they differ, all conversions are evaluated anew by them, in the background:
+    /// see GET /api/v1/workspaces/{id}/recompute.
     settings: Option<WorkspaceSettings>,
 }
 
@@ -178,17 +180,16 @@ pub async fn change(
     Json(change): Json<WorkspaceChange>,
 ) -> Answer<JsonAnswer<Workspace>> {
     visible(&caller, &id, &[Scope::Admin])?;
-    let mut row = existing(&api, &id).await?;
+    existing(&api, &id).await?;
     let mut flaws = Flaws::default();
     let new_name = name(change.name, &mut flaws);
     let new_timezone = timezone(change.timezone, &mut flaws);
     let new_currency = currency(change.currency, &mut flaws);
-    if let Some(new) = &change.settings {
-        row.settings = settings(&api, new, &mut flaws)?;
-    }
+    let new_settings = change.settings.map(|new| settings(&api, &new, &mut flaws)).transpose()?;
     flaws.check()?;
 
-    let mut tx = api.ledger.begin().await?;
+    let mut tx = api.ledger.begin_alone().await?;
+    let mut row = existing(&api, &id).await?;
     let holds = workspaces::holds(&mut tx, &id).await?;
     if new_timezone.as_ref().is_some_and(|new| *new != row.timezone) && holds.clicks {
         let detail = "the zone is fixed, since clicks were counted by its days; make another workspace";
@@ -201,9 +202,60 @@ pub async fn change(
     row.name = new_name.unwrap_or(row.name);
     row.timezone = new_timezone.unwrap_or(row.timezone);
     row.currency = new_currency.unwrap_or(row.currency);
+    let is_ruled_anew = new_settings.as_ref().is_some_and(|new| *new != row.settings);
+    row.settings = new_settings.unwrap_or(row.settings);
     workspaces::update(&mut tx, &row).await?;
+    if is_ruled_anew {
+        workspaces::mark_due(&mut tx, Some(&id)).await?;
+    }
     tx.commit().await?;
     Ok(JsonAnswer(show(row)?))
+}
+
+/// How far the workspace's conversions are evaluated by what is known and set now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Recompute {
+    /// Conversions that wait to be evaluated, for the first time or anew. 0: everything is up to date.
+    pending: i64,
+    /// All that there are.
+    conversions: i64,
+    /// 100 when nothing waits.
+    done_percent: i64,
+}
+
+async fn recomputed(api: &Api, id: &str) -> Answer<JsonAnswer<Recompute>> {
+    let (pending, conversions) = workspaces::progress(&api.ledger, id).await?;
+    let done_percent = if pending == 0 { 100 } else { (conversions - pending) * 100 / conversions.max(1) };
+    Ok(JsonAnswer(Recompute { pending, conversions, done_percent }))
+}
+
+/// How many conversions still wait to be evaluated (anew).
+#[utoipa::path(get, path = "/api/v1/workspaces/{id}/recompute", tag = "workspaces",
+    params(("id" = String, Path)), responses((status = 200, body = Recompute), Problems))]
+pub async fn progress(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Answer<JsonAnswer<Recompute>> {
+    visible(&caller, &id, &[Scope::Admin, Scope::Reports])?;
+    existing(&api, &id).await?;
+    recomputed(&api, &id).await
+}
+
+/// Evaluate all conversions anew. Nobody has to: changed settings, rates, orders and clicks do it by themselves.
+#[utoipa::path(post, path = "/api/v1/workspaces/{id}/recompute", tag = "workspaces",
+    params(("id" = String, Path)), responses((status = 202, body = Recompute), Problems))]
+pub async fn recompute(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Answer<(StatusCode, JsonAnswer<Recompute>)> {
+    visible(&caller, &id, &[Scope::Admin])?;
+    existing(&api, &id).await?;
+    let mut tx = api.ledger.begin_alone().await?;
+    workspaces::mark_due(&mut tx, Some(&id)).await?;
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, recomputed(&api, &id).await?))
 }
 
 /// Remove a workspace that holds nothing, with its keys and domains.

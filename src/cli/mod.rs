@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod demo;
+mod dry_run;
 pub mod model;
 pub mod replay;
 pub mod report;

@@ -1,4 +1,5 @@
-//! `utmost replay`: dead letters once more, after what stopped them was mended.
+//! `utmost replay`: dead letters once more, after what stopped them was mended. With `--dry-run`, orders once
+//! more by other rules, to see what these would change (cli/dry_run.rs).
 
 use std::io::Write;
 
@@ -6,6 +7,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use http::Method;
 
+use super::dry_run::DryRunArgs;
 use super::serve::administrator;
 use crate::config::Config;
 
@@ -17,6 +19,11 @@ pub struct ReplayArgs {
     /// All that could not be interpreted
     #[arg(long, conflicts_with = "deliveries")]
     dead: bool,
+    /// Show what other attribution rules would change, order by order from the ledger; nothing is written
+    #[arg(long, conflicts_with_all = ["deliveries", "dead"])]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub rules: DryRunArgs,
 }
 
 /// Asks the server, which alone holds the log. Nothing counts twice by it.

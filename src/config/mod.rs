@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use toml::{Table, Value};
 use url::Url;
 
@@ -84,7 +85,7 @@ pub struct LedgerConfig {
 }
 
 /// Defaults for workspaces; a workspace's own settings override them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attribution {
     pub lookback_days: u32,
     pub half_life_days: f64,
@@ -93,6 +94,8 @@ pub struct Attribution {
     pub include_rival_touches: bool,
     pub inherit_renewals: bool,
     pub purchase_cuts_journey: bool,
+    /// Whether a person's duplicate click is a touch of its own.
+    pub count_duplicate_touches: bool,
     pub duplicate_seconds: u32,
     pub journey_retention_days: u32,
     /// Decimal amounts in the workspace's currency, by event.
@@ -271,6 +274,8 @@ fn check_attribution(read: &mut Reader) -> Attribution {
         include_rival_touches: read.one_of("attribution.rival_touches", &["include", "ignore"]) == "include",
         inherit_renewals: read.one_of("attribution.renewals", &["inherit", "exclude"]) == "inherit",
         purchase_cuts_journey: read.flag("attribution.purchase_cuts_journey"),
+        count_duplicate_touches: read.one_of("attribution.duplicate_touches", &["ignore", "count"])
+            == "count",
         duplicate_seconds,
         journey_retention_days,
         assigned_values: read

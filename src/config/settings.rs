@@ -29,6 +29,9 @@ pub struct WorkspaceSettings {
     /// inherit or exclude
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewals: Option<String>,
+    /// ignore or count
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_touches: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase_cuts_journey: Option<bool>,
     /// Decimal amounts in the workspace's currency, by event.
@@ -51,6 +54,18 @@ pub struct EventSettings {
     /// First, middle and last touches; they add up to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position_shares: Option<[f64; 3]>,
+    /// total, ex_tax or ex_tax_shipping
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revenue_basis: Option<String>,
+    /// include or ignore
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rival_touches: Option<String>,
+    /// inherit or exclude
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewals: Option<String>,
+    /// ignore or count
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_touches: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase_cuts_journey: Option<bool>,
 }
@@ -61,6 +76,10 @@ impl EventSettings {
             lookback_days: self.lookback_days,
             half_life_days: self.half_life_days,
             position_shares: self.position_shares,
+            revenue_basis: self.revenue_basis.clone(),
+            rival_touches: self.rival_touches.clone(),
+            renewals: self.renewals.clone(),
+            duplicate_touches: self.duplicate_touches.clone(),
             purchase_cuts_journey: self.purchase_cuts_journey,
             ..WorkspaceSettings::default()
         }
@@ -91,10 +110,11 @@ impl WorkspaceSettings {
         {
             flaws.add(format!("{path}.position_shares"), "give three shares that add up to 1");
         }
-        let words: [(&str, &Option<String>, &[&str]); 3] = [
+        let words: [(&str, &Option<String>, &[&str]); 4] = [
             ("revenue_basis", &self.revenue_basis, &["total", "ex_tax", "ex_tax_shipping"]),
             ("rival_touches", &self.rival_touches, &["include", "ignore"]),
             ("renewals", &self.renewals, &["inherit", "exclude"]),
+            ("duplicate_touches", &self.duplicate_touches, &["ignore", "count"]),
         ];
         for (name, given, allowed) in words {
             if given.as_deref().is_some_and(|word| !allowed.contains(&word)) {
@@ -126,6 +146,7 @@ impl WorkspaceSettings {
             include_rival_touches,
             inherit_renewals,
             purchase_cuts_journey,
+            count_duplicate_touches,
             duplicate_seconds: _,
             journey_retention_days: _,
             assigned_values,
@@ -136,6 +157,7 @@ impl WorkspaceSettings {
         set(revenue_basis, &self.revenue_basis);
         set(include_rival_touches, &self.rival_touches.as_ref().map(|word| word == "include"));
         set(inherit_renewals, &self.renewals.as_ref().map(|word| word == "inherit"));
+        set(count_duplicate_touches, &self.duplicate_touches.as_ref().map(|word| word == "count"));
         set(purchase_cuts_journey, &self.purchase_cuts_journey);
         set(assigned_values, &self.assigned_values);
         attribution
@@ -161,10 +183,11 @@ mod tests {
     fn settings_override_what_they_name() {
         let settings: WorkspaceSettings = serde_json::from_str(
             r#"{"lookback_days":30,"renewals":"exclude","assigned_values":{"lead":"2"},
-                "events":{"lead":{"lookback_days":7}}}"#,
+                "events":{"lead":{"lookback_days":7,"rival_touches":"ignore"}}}"#,
         )
         .unwrap();
         assert_eq!(settings.over_for(&base(), "lead").lookback_days, 7);
+        assert!(!settings.over_for(&base(), "lead").include_rival_touches);
         assert_eq!(settings.over_for(&base(), "purchase").lookback_days, 30);
         let over = settings.over(&base());
         assert_eq!((over.lookback_days, over.inherit_renewals), (30, false));
@@ -177,12 +200,12 @@ mod tests {
     fn every_mistake_is_named() {
         let settings: WorkspaceSettings = serde_json::from_str(
             r#"{"lookback_days":0,"half_life_days":0,"position_shares":[1,1,1],"revenue_basis":"x",
-                "rival_touches":"x","renewals":"x","assigned_values":{"lead":"-1"},
-                "events":{"lead":{"lookback_days":500}}}"#,
+                "rival_touches":"x","renewals":"x","duplicate_touches":"x","assigned_values":{"lead":"-1"},
+                "events":{"lead":{"lookback_days":500,"renewals":"x"}}}"#,
         )
         .unwrap();
         let mut flaws = Flaws::default();
         settings.check(&base(), &mut flaws);
-        assert_eq!(flaws.check().unwrap_err().len(), 8);
+        assert_eq!(flaws.check().unwrap_err().len(), 10);
     }
 }

@@ -227,8 +227,14 @@ pub struct Interpretation {
 /// Shopify's mandatory privacy topics. Ids are the shop's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrivacyRequest {
-    /// `customers/redact`: erase what is kept of a customer.
-    EraseCustomer { customer_id: Option<String>, email: Option<String>, order_ids: Vec<String> },
+    /// `customers/redact`, or by API: erase what is kept of a customer. `source` is the one whose customer id it
+    /// is; None: the one that asks.
+    EraseCustomer {
+        source: Option<String>,
+        customer_id: Option<String>,
+        email: Option<String>,
+        order_ids: Vec<String>,
+    },
     /// `customers/data_request`: tell the shop's owner what is kept of a customer.
     ReportCustomer { customer_id: Option<String>, email: Option<String>, order_ids: Vec<String> },
     /// `shop/redact`: erase what is kept of the whole shop.

@@ -41,7 +41,8 @@ pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, Inter
         },
         "customers/redact" => {
             let (customer_id, email, order_ids) = customer(json, "orders_to_redact");
-            said.privacy = Some(PrivacyRequest::EraseCustomer { customer_id, email, order_ids });
+            said.privacy =
+                Some(PrivacyRequest::EraseCustomer { source: None, customer_id, email, order_ids });
         }
         "customers/data_request" => {
             let (customer_id, email, order_ids) = customer(json, "orders_requested");

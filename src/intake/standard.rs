@@ -1,12 +1,13 @@
 //! utmost's own JSON: the bodies of `POST /api/v1/conversions` and its refunds, which a webhook wraps
 //! as `{"type": "conversion" | "refund" | "evidence", "data": {...}}`. Evidence is a conversion without
-//! its money: it names an order's clicks and counts for nothing by itself.
+//! its money: it names an order's clicks and counts for nothing by itself. `"erase"` wraps what
+//! `POST /api/v1/customers/erase` takes.
 
 use serde_json::Value;
 
 use super::fact::{Fact, Keys, Order, OrderStatus, Refund, Says};
 use super::fields::Field;
-use super::{Delivery, InterpretError, Interpretation};
+use super::{Delivery, InterpretError, Interpretation, PrivacyRequest};
 use crate::domain::money::Currency;
 
 /// Reads a conversion:
@@ -50,7 +51,8 @@ pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, Inter
             said.facts.push(read_refund(&data, conversion_id, None, received_ms)?);
         }
         "evidence" => said.facts.push(read_evidence(&data, received_ms)?),
-        _ => said.ignored = Some("neither a conversion, nor a refund, nor evidence"),
+        "erase" => said.privacy = Some(read_erase(&data)?),
+        _ => said.ignored = Some("neither a conversion, nor a refund, nor evidence, nor a wish to erase"),
     }
     // By API there is no delivery id, and a conversion posted again is the same one. Evidence adds up.
     let by_api = || {
@@ -66,6 +68,17 @@ fn refund_id(fact: &Fact) -> &str {
         Says::Refund(refund) => &refund.id,
         _ => "",
     }
+}
+
+/// `{email?, id?, source?}`: by e-mail, by a source's own id (the sender's if it names no source), or by both.
+fn read_erase(data: &Field<'_>) -> Result<PrivacyRequest, InterpretError> {
+    let customer_id = data.at("id").opt_id();
+    let email = data.at("email").opt_text().map(str::to_owned);
+    if customer_id.is_none() && email.is_none() {
+        return Err(data.wrong("an e-mail, or an id of a customer"));
+    }
+    let source = data.at("source").opt_text().map(str::to_owned);
+    Ok(PrivacyRequest::EraseCustomer { source, customer_id, email, order_ids: Vec::new() })
 }
 
 /// When the sender wrote the message: by its body, else by its headers, else when it came.

@@ -449,6 +449,13 @@ pub struct ChangeRow {
     pub day: i32,
 }
 
+impl ChangeRow {
+    /// Only clock=cash counts those.
+    pub fn is_exchange_difference(&self) -> bool {
+        self.kind == "fx"
+    }
+}
+
 /// The credits of one change for one counted touch.
 #[derive(Debug)]
 pub struct CreditRow {

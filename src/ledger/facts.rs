@@ -178,6 +178,16 @@ async fn put_key(
     Ok(())
 }
 
+/// Marks the conversion of an order due.
+pub async fn mark_due(tx: &mut Tx, order: &OrderKey) -> Result<(), LedgerError> {
+    sqlx::query("UPDATE conversions SET due = ABS(due) + 1 WHERE source = $1 AND order_id = $2")
+        .bind(order.source.as_str())
+        .bind(order.order_id.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Marks every other conversion due that reads what is known of an order: those that share a name with it
 /// (its record, its evidence), those of its customers, and those that share a name with these.
 pub async fn mark_related(tx: &mut Tx, workspace: &str, order: &OrderKey) -> Result<(), LedgerError> {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::conversions::OrderKey;
-use super::{LedgerError, Tx, sql};
+use super::conversions::{self, OrderKey};
+use super::{Ledger, LedgerError, Tx, facts, sql};
 use crate::domain::ids::VisitorId;
 
 /// Orders of a workspace that belong to any of these customer hashes.
@@ -29,6 +29,26 @@ pub async fn orders_of(
     Ok(rows.iter().map(|row| OrderKey { source: row.get(0), order_id: row.get(1) }).collect())
 }
 
+/// How many orders of a workspace belong to any of these customer hashes.
+pub async fn count_orders(
+    ledger: &Ledger,
+    workspace: &str,
+    customers: &[String],
+) -> Result<usize, LedgerError> {
+    let mut orders = BTreeSet::new();
+    for customer in customers {
+        let rows = sqlx::query(
+            "SELECT source, order_id FROM order_customers WHERE workspace = $1 AND customer = $2",
+        )
+        .bind(workspace)
+        .bind(customer.as_str())
+        .fetch_all(&ledger.read)
+        .await?;
+        orders.extend(rows.iter().map(|row| (row.get::<String, _>(0), row.get::<String, _>(1))));
+    }
+    Ok(orders.len())
+}
+
 /// All orders of a source.
 pub async fn orders_of_source(tx: &mut Tx, source: &str) -> Result<Vec<OrderKey>, LedgerError> {
     let rows = sqlx::query("SELECT order_id FROM conversions WHERE source = $1")
@@ -38,45 +58,97 @@ pub async fn orders_of_source(tx: &mut Tx, source: &str) -> Result<Vec<OrderKey>
     Ok(rows.iter().map(|row| OrderKey { source: source.to_owned(), order_id: row.get(0) }).collect())
 }
 
-/// Takes out of the ledger whatever leads from an order to a person: raw bodies, customer hashes,
-/// visitors. Returns the visitors, whose journeys are to be erased too.
-pub async fn erase_people(
+/// Orders of other names and of evidence, which share a reference with any of these.
+pub async fn akin(
     tx: &mut Tx,
     workspace: &str,
     orders: &[OrderKey],
-) -> Result<BTreeSet<VisitorId>, LedgerError> {
-    let mut visitors = BTreeSet::new();
+) -> Result<BTreeSet<OrderKey>, LedgerError> {
+    let mut akin = BTreeSet::new();
     for order in orders {
         let rows = sqlx::query(
-            "SELECT DISTINCT visitor FROM order_tokens WHERE source = $1 AND order_id = $2 AND visitor IS NOT NULL",
+            "SELECT other.source, other.order_id FROM order_references own
+               JOIN order_references other ON other.workspace = own.workspace AND other.reference = own.reference
+             WHERE own.workspace = $1 AND own.source = $2 AND own.order_id = $3",
         )
+        .bind(workspace)
         .bind(order.source.as_str())
         .bind(order.order_id.as_str())
         .fetch_all(&mut **tx)
         .await?;
-        visitors.extend(rows.iter().filter_map(|row| row.get::<String, _>(0).parse::<VisitorId>().ok()));
+        akin.extend(rows.iter().map(|row| OrderKey { source: row.get(0), order_id: row.get(1) }));
+    }
+    Ok(akin)
+}
+
+/// Erases the raw bodies of all deliveries that said something of these orders; returns how many there were.
+pub async fn erase_bodies(tx: &mut Tx, orders: &[OrderKey]) -> Result<u64, LedgerError> {
+    let mut bodies = 0;
+    for order in orders {
+        let done = sqlx::query(
+            "UPDATE deliveries SET body = NULL, headers = '[]' WHERE body IS NOT NULL AND source = $1
+               AND (order_id = $2 OR id IN (SELECT delivery FROM facts WHERE source = $1 AND order_id = $2))",
+        )
+        .bind(order.source.as_str())
+        .bind(order.order_id.as_str())
+        .execute(&mut **tx)
+        .await?;
+        bodies += done.rows_affected();
+    }
+    Ok(bodies)
+}
+
+/// Visitors whose clicks these orders name.
+pub async fn visitors_of(tx: &mut Tx, orders: &[OrderKey]) -> Result<BTreeSet<VisitorId>, LedgerError> {
+    let clicks = conversions::named_clicks(tx, orders).await?;
+    Ok(clicks.into_iter().filter_map(|named| named.visitor).collect())
+}
+
+/// Puts a random name in the place of each customer hash and each visitor, wherever the workspace has it, and
+/// marks the conversions due that read them. Orders of one person stay orders of one, so that no credit
+/// changes, but nothing leads to the person any more. The transaction is one of
+/// [`Ledger::begin_alone`](super::Ledger::begin_alone).
+pub async fn make_anonymous(
+    tx: &mut Tx,
+    workspace: &str,
+    customers: &BTreeSet<String>,
+    visitors: &BTreeSet<VisitorId>,
+) -> Result<(), LedgerError> {
+    for customer in customers {
+        let orders = orders_of(tx, workspace, std::slice::from_ref(customer)).await?;
+        for order in &orders {
+            facts::mark_due(tx, order).await?;
+        }
+        let name = hex::encode(rand::random::<[u8; 16]>());
         for statement in [
-            "UPDATE deliveries SET body = NULL, headers = '[]' WHERE source = $1 AND order_id = $2",
-            "DELETE FROM order_customers WHERE source = $1 AND order_id = $2",
-            "UPDATE order_tokens SET visitor = NULL WHERE source = $1 AND order_id = $2",
-            "UPDATE conversions SET customer = NULL WHERE source = $1 AND order_id = $2",
+            "UPDATE order_customers SET customer = $1 WHERE workspace = $2 AND customer = $3",
+            "UPDATE conversions SET customer = $1 WHERE workspace = $2 AND customer = $3",
         ] {
             sqlx::query(statement)
-                .bind(order.source.as_str())
-                .bind(order.order_id.as_str())
+                .bind(name.as_str())
+                .bind(workspace)
+                .bind(customer.as_str())
                 .execute(&mut **tx)
                 .await?;
         }
     }
-    for visitor in &visitors {
+    for visitor in visitors {
         let visitor = visitor.to_string();
+        facts::mark_visitors(tx, workspace, std::slice::from_ref(&visitor)).await?;
+        let name = VisitorId::from_bytes(rand::random()).to_string();
         for statement in [
-            "UPDATE touches SET visitor = NULL WHERE visitor = $2 AND conversion IN
-               (SELECT conversion FROM conversion_visitors WHERE workspace = $1 AND visitor = $2)",
-            "DELETE FROM conversion_visitors WHERE workspace = $1 AND visitor = $2",
+            "UPDATE touches SET visitor = $1 WHERE visitor = $3 AND conversion IN
+               (SELECT conversion FROM conversion_visitors WHERE workspace = $2 AND visitor = $3)",
+            "UPDATE conversion_visitors SET visitor = $1 WHERE workspace = $2 AND visitor = $3",
+            "UPDATE order_tokens SET visitor = $1 WHERE workspace = $2 AND visitor = $3",
         ] {
-            sqlx::query(statement).bind(workspace).bind(visitor.as_str()).execute(&mut **tx).await?;
+            sqlx::query(statement)
+                .bind(name.as_str())
+                .bind(workspace)
+                .bind(visitor.as_str())
+                .execute(&mut **tx)
+                .await?;
         }
     }
-    Ok(visitors)
+    Ok(())
 }

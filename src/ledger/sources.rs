@@ -68,6 +68,12 @@ pub async fn any(ledger: &Ledger, id: &str) -> Result<Option<SourceRow>, LedgerE
     Ok(row.as_ref().map(read).transpose()?)
 }
 
+/// The workspace of a source, also of one that was deleted.
+pub async fn workspace_of(ledger: &Ledger, id: &str) -> Result<Option<String>, LedgerError> {
+    let row = sqlx::query("SELECT workspace FROM sources WHERE id = $1").bind(id.to_owned());
+    Ok(row.fetch_optional(&ledger.read).await?.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// By id, after `after`; not those that are built in.
 pub async fn list(
     ledger: &Ledger,

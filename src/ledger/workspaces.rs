@@ -90,6 +90,44 @@ pub async fn update(tx: &mut Tx, workspace: &WorkspaceRow) -> Result<(), LedgerE
     Ok(())
 }
 
+/// Marks all conversions of a workspace due (of all workspaces if None), since the rules by which they are
+/// evaluated are others; returns how many. The transaction is one of [`Ledger::begin_alone`].
+pub async fn mark_due(tx: &mut Tx, workspace: Option<&str>) -> Result<u64, LedgerError> {
+    let done = match workspace {
+        Some(id) => {
+            let text = "UPDATE conversions SET due = ABS(due) + 1 WHERE workspace = $1";
+            sqlx::query(text).bind(id).execute(&mut **tx).await?
+        }
+        None => sqlx::query("UPDATE conversions SET due = ABS(due) + 1").execute(&mut **tx).await?,
+    };
+    Ok(done.rows_affected())
+}
+
+/// Remembers by which rules of the configuration conversions are evaluated, as a hash; says whether they were
+/// others before.
+pub async fn put_rules(tx: &mut Tx, hash: &str) -> Result<bool, LedgerError> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'rules'").fetch_optional(&mut **tx).await?;
+    let before: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ('rules', $1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(hash)
+    .execute(&mut **tx)
+    .await?;
+    Ok(before.is_some_and(|before| before != hash))
+}
+
+/// How many of a workspace's conversions wait to be evaluated (anew), and how many there are.
+pub async fn progress(ledger: &Ledger, workspace: &str) -> Result<(i64, i64), LedgerError> {
+    let count = async |text| -> Result<i64, LedgerError> {
+        Ok(sqlx::query(text).bind(workspace).fetch_one(&ledger.read).await?.try_get(0)?)
+    };
+    // Those that wait have an index of their own, and so has the workspace.
+    let due = count("SELECT COUNT(*) FROM conversions WHERE due > 0 AND workspace = $1").await?;
+    Ok((due, count("SELECT COUNT(*) FROM conversions WHERE workspace = $1").await?))
+}
+
 /// What a workspace holds that fixes its zone, its currency or its being there.
 #[derive(Debug, Clone, Copy)]
 pub struct Holds {

@@ -1,6 +1,6 @@
 //! A batch of deliveries: interpret, hash what names people, store as facts, commit.
 
-use super::privacy::{Person, customer_hashes, erase};
+use super::privacy::{Erased, Person, customer_hashes, erase};
 use super::{BATCH_MAX, Worker, WorkerError};
 use crate::domain::ids::LinkId;
 use crate::intake::fact::{Fact, Keys, Order, Says};
@@ -152,39 +152,31 @@ async fn heed(
     request: PrivacyRequest,
 ) -> Result<String, WorkerError> {
     let own = |order_id: &String| OrderKey { source: delivery.source.clone(), order_id: order_id.clone() };
-    let (person, wish) = match &request {
-        PrivacyRequest::EraseCustomer { customer_id, email, order_ids } => {
-            (Some((customer_id, email, order_ids)), "erased")
-        }
-        PrivacyRequest::ReportCustomer { customer_id, email, order_ids } => {
-            (Some((customer_id, email, order_ids)), "kept")
-        }
-        PrivacyRequest::EraseShop { .. } => (None, "erased"),
-    };
-    let count = match (person, wish) {
-        (Some((id, email, orders)), "erased") => {
-            let person = Person {
+    let person = match &request {
+        PrivacyRequest::EraseCustomer { source, customer_id, email, order_ids } => {
+            let source = source.as_deref().unwrap_or(&delivery.source);
+            Person {
                 email: email.as_deref(),
-                customer_id: id.as_deref().map(|id| (delivery.source.as_str(), id)),
-                orders: orders.iter().map(own).collect(),
-            };
-            erase(tx, &worker.journeys, &worker.keys, &delivery.workspace, person).await?
+                customer_id: customer_id.as_deref().map(|id| (source, id)),
+                orders: order_ids.iter().map(own).collect(),
+            }
         }
-        (Some((id, email, _)), _) => {
-            let id = id.as_deref().map(|id| (delivery.source.as_str(), id));
+        PrivacyRequest::ReportCustomer { customer_id, email, .. } => {
+            let id = customer_id.as_deref().map(|id| (delivery.source.as_str(), id));
             let hashes = customer_hashes(&worker.keys, &delivery.workspace, email.as_deref(), id);
-            privacy::orders_of(tx, &delivery.workspace, &hashes).await?.len()
+            let count = privacy::orders_of(tx, &delivery.workspace, &hashes).await?.len();
+            return Ok(format!("{count} orders are kept of this customer, with hashes instead of names"));
         }
-        (None, _) => {
+        PrivacyRequest::EraseShop { .. } => {
             let orders = privacy::orders_of_source(tx, &delivery.source).await?;
-            let person = Person { orders, ..Person::default() };
-            erase(tx, &worker.journeys, &worker.keys, &delivery.workspace, person).await?
+            Person { orders, ..Person::default() }
         }
     };
-    Ok(match wish {
-        "kept" => format!("{count} orders are kept of this customer, with hashes instead of names"),
-        _ => format!("what led from {count} orders to a person was erased"),
-    })
+    let Erased { orders, bodies, journeys } =
+        erase(tx, &worker.journeys, &worker.keys, &delivery.workspace, person).await?;
+    Ok(format!(
+        "erased what led from {orders} orders to a person: {bodies} raw deliveries, the hashes, {journeys} journeys"
+    ))
 }
 
 async fn fact_row(

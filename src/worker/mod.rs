@@ -7,7 +7,7 @@
 pub mod classify;
 mod clicks;
 mod deliveries;
-mod evaluate;
+pub mod evaluate;
 pub mod geo;
 pub mod journeys;
 mod landing;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::config::Attribution;
 use crate::domain::keys::KeyRing;
 use crate::domain::time;
-use crate::ledger::{Ledger, LedgerError, facts, rollups};
+use crate::ledger::{Ledger, LedgerError, facts, rollups, workspaces as ledger_workspaces};
 use crate::log::{Log, LogError, Position, Stream};
 use clicks::ClickReader;
 use deliveries::DeliveryReader;
@@ -171,7 +171,27 @@ impl Trimmer {
     }
 }
 
+/// Marks all conversions due where the configuration's rules are others than when it ran last.
+async fn heed_new_rules(worker: &Worker) -> Result<(), WorkerError> {
+    // How long journeys are kept changes no result.
+    let rules = Attribution { journey_retention_days: 0, ..worker.attribution.clone() };
+    let text = serde_json::to_vec(&rules).map_err(|e| WorkerError::Fact(e.to_string()))?;
+    let mut tx = worker.ledger.begin_alone().await?;
+    if ledger_workspaces::put_rules(&mut tx, &blake3::hash(&text).to_hex()).await? {
+        let conversions = ledger_workspaces::mark_due(&mut tx, None).await?;
+        tracing::info!(conversions, "the configuration's attribution rules are new: all are evaluated anew");
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 async fn evaluate(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
+    while let Err(error) = heed_new_rules(&worker).await {
+        failed("new rules", Err(error), stop.clone()).await;
+        if *stop.borrow() {
+            return;
+        }
+    }
     let mut workspaces = Workspaces::new(worker.attribution.clone());
     while !*stop.borrow() {
         match evaluate_due(&worker.ledger, &worker.journeys, &mut workspaces, EVALUATED_MAX).await {

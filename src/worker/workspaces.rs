@@ -1,11 +1,12 @@
-//! Workspaces as the worker sees them: zone, currency, settings. Read anew every few seconds.
+//! Workspaces as the worker sees them: zone, currency, settings.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::config::{Attribution, WorkspaceSettings};
 use crate::domain::money::Currency;
-use crate::ledger::{Ledger, LedgerError, workspaces};
+use crate::ledger::workspaces::{self, WorkspaceRow};
+use crate::ledger::{Ledger, LedgerError};
 use jiff::tz::TimeZone;
 
 const FRESH: Duration = Duration::from_secs(2);
@@ -19,6 +20,26 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    pub fn from_row(row: &WorkspaceRow, defaults: &Attribution) -> Result<Self, LedgerError> {
+        let settings = serde_json::from_str(&row.settings).map_err(|error| damaged(row, error))?;
+        Self::with_settings(row, &settings, defaults)
+    }
+
+    /// As it would be by other settings.
+    pub fn with_settings(
+        row: &WorkspaceRow,
+        settings: &WorkspaceSettings,
+        defaults: &Attribution,
+    ) -> Result<Self, LedgerError> {
+        let of_event = |event: &String| (event.clone(), settings.over_for(defaults, event));
+        Ok(Self {
+            zone: TimeZone::get(&row.timezone).map_err(|error| damaged(row, error))?,
+            currency: row.currency.parse().map_err(|error| damaged(row, error))?,
+            base: settings.over(defaults),
+            by_event: settings.events.keys().map(of_event).collect(),
+        })
+    }
+
     pub fn settings_for(&self, event: &str) -> &Attribution {
         self.by_event.get(event).unwrap_or(&self.base)
     }
@@ -28,6 +49,10 @@ impl Workspace {
         self.base.purchase_cuts_journey
             || self.by_event.values().any(|of_event| of_event.purchase_cuts_journey)
     }
+}
+
+fn damaged(row: &WorkspaceRow, problem: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Damaged(format!("workspace {}: {problem}", row.id))
 }
 
 pub struct Workspaces {
@@ -40,7 +65,13 @@ impl Workspaces {
         Self { defaults, known: HashMap::new() }
     }
 
-    /// A workspace that does not exist is an error: nothing may be counted without its zone.
+    /// Reads everything anew from now on: whoever changes settings marks conversions due, so settings are to be
+    /// read after what is due.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// As it was at most a few seconds ago. A workspace that does not exist is an error: nothing may be counted without its zone.
     pub async fn get(&mut self, ledger: &Ledger, id: &str) -> Result<&Workspace, LedgerError> {
         let fresh = self.known.get(id).is_some_and(|(read, _)| read.elapsed() < FRESH);
         if !fresh {
@@ -51,16 +82,8 @@ impl Workspaces {
     }
 
     async fn read(&self, ledger: &Ledger, id: &str) -> Result<Workspace, LedgerError> {
-        let damaged = |problem: String| LedgerError::Damaged(format!("workspace {id}: {problem}"));
-        let row = workspaces::get(ledger, id).await?.ok_or_else(|| damaged("not found".into()))?;
-        let settings: WorkspaceSettings =
-            serde_json::from_str(&row.settings).map_err(|e| damaged(e.to_string()))?;
-        let of_event = |event: &String| (event.clone(), settings.over_for(&self.defaults, event));
-        Ok(Workspace {
-            zone: TimeZone::get(&row.timezone).map_err(|e| damaged(e.to_string()))?,
-            currency: row.currency.parse().map_err(|_| damaged(format!("currency {}", row.currency)))?,
-            base: settings.over(&self.defaults),
-            by_event: settings.events.keys().map(of_event).collect(),
-        })
+        let row = workspaces::get(ledger, id).await?;
+        let row = row.ok_or_else(|| LedgerError::Damaged(format!("workspace {id}: not found")))?;
+        Workspace::from_row(&row, &self.defaults)
     }
 }

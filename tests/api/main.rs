@@ -3,9 +3,11 @@
 mod access;
 mod conversions;
 mod costs;
+mod customers;
 mod events;
 mod links;
 mod posts;
 mod protocol;
+mod rules;
 mod server;
 mod sources;

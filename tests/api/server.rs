@@ -20,7 +20,7 @@ use utmost::links::copies::Copies;
 use utmost::log::record::Click;
 use utmost::log::{self, Log, LogConfig, LogMetrics};
 use utmost::worker::geo::Countries;
-use utmost::worker::journeys::Journeys;
+use utmost::worker::journeys::{Journeys, Who};
 use utmost::worker::{Worker, WorkerMetrics};
 
 const BROWSER: &str =
@@ -35,7 +35,7 @@ pub struct Server {
     worker: Arc<Worker>,
     headers: Vec<(String, String)>,
     /// Removed with the last clone.
-    _dir: Arc<TempDir>,
+    dir: Arc<TempDir>,
 }
 
 pub struct Answer {
@@ -54,6 +54,7 @@ impl Server {
         let links = LinkCache::new(source, 1 << 20, LinkCacheMetrics::default());
         let log = LogConfig { data_dir: dir.path().to_owned(), ..LogConfig::default() };
         let log = Log::open(&log, LogMetrics::default()).await.unwrap();
+        let keys = Arc::new(KeyRing::generate(0));
         let parts = Parts {
             config,
             ledger: ledger.clone(),
@@ -62,7 +63,7 @@ impl Server {
             door_copies: None,
             public_url,
             admin_key: ADMIN_KEY.to_owned(),
-            ring: Arc::new(utmost::domain::keys::KeyRing::generate(0)),
+            ring: Arc::clone(&keys),
         };
         let attribution = parts.config.attribution.clone();
         let api = Api::start(parts).await.unwrap();
@@ -71,7 +72,7 @@ impl Server {
             ledger: ledger.clone(),
             log,
             journeys: Journeys::open_embedded(&journeys, Synchronous::Normal).await.unwrap(),
-            keys: Arc::new(KeyRing::generate(0)),
+            keys,
             attribution,
             countries: Countries::open(None).unwrap(),
             raw_days: 30,
@@ -80,7 +81,7 @@ impl Server {
         });
         let router = utmost::api::router(Arc::clone(&api));
         let headers = vec![("authorization".into(), format!("Bearer {ADMIN_KEY}"))];
-        Self { router, api, ledger, worker, headers, _dir: Arc::new(dir) }
+        Self { router, api, ledger, worker, headers, dir: Arc::new(dir) }
     }
 
     pub fn with_header(&self, name: &str, value: &str) -> Self {
@@ -148,12 +149,25 @@ impl Server {
 
     /// A person clicks a link; the token that the destination gets.
     pub async fn click(&self, link: &Value, at_ms: i64) -> String {
+        self.clicks_of_one(link, &[at_ms]).await.remove(0)
+    }
+
+    /// One person clicks a link several times; the tokens.
+    pub async fn clicks_of_one(&self, link: &Value, times_ms: &[i64]) -> Vec<String> {
         let visitor = VisitorId::from_bytes(rand::random());
+        let mut tokens = Vec::new();
+        for at_ms in times_ms {
+            tokens.push(self.click_of(link, visitor, *at_ms).await);
+        }
+        tokens
+    }
+
+    async fn click_of(&self, link: &Value, visitor: VisitorId, at_ms: i64) -> String {
         let click = Click {
             id: ClickId::generate(at_ms),
             link: link["id"].as_str().unwrap().parse().unwrap(),
             visitor: Some(visitor),
-            is_new_visitor: true,
+            is_new_visitor: false,
             request: log::record::Request::Get,
             address: None,
             user_agent: BROWSER.into(),
@@ -170,6 +184,21 @@ impl Server {
         let mut tx = self.ledger.begin().await.unwrap();
         sqlx::query(sql).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    pub async fn text(&self, sql: &'static str) -> String {
+        sqlx::query(sql).fetch_one(&self.ledger.read).await.unwrap().get(0)
+    }
+
+    /// How many steps the journey of a visitor of the default workspace has.
+    pub async fn steps(&self, visitor: &str) -> usize {
+        let who = Who { workspace: "default".into(), visitor: visitor.parse().unwrap(), anonymous: false };
+        self.worker.journeys.read(&[who], 0, i64::MAX).await.unwrap()[0].len()
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {

@@ -107,6 +107,7 @@ fn space(random: &mut Random, id: &'static str, zone: &'static str) -> Space {
             basis: random.pick(&[Basis::ExTax, Basis::ExTax, Basis::Total, Basis::ExTaxShipping]),
             rivals_count: random.chance(80),
             purchase_cuts: random.chance(30),
+            duplicates_count: random.chance(20),
             lead_lookback_days: random.pick(&[None, Some(3)]),
             lead_value_minor: random.pick(&[None, Some(500)]),
         },

@@ -72,10 +72,11 @@ pub fn find(evidence: &Evidence<'_>) -> Found {
         )
     });
     // Of one visitor's clicks on one link in one span of the clock, the first.
+    let span_ms = if rules.duplicates_count { 1 } else { world.duplicate_seconds * 1000 };
     let mut spans = BTreeSet::new();
     counted.retain(|candidate| match candidate.click.map(|click| &world.clicks[click]) {
         Some(click) if click.visitor.is_some() => {
-            spans.insert((click.visitor, click.link, click.at_ms.div_euclid(world.duplicate_seconds * 1000)))
+            spans.insert((click.visitor, click.link, click.at_ms.div_euclid(span_ms)))
         }
         _ => true,
     });

@@ -1,7 +1,8 @@
 //! A seeded simulation of the worker: random shops, visitors, orders, refunds, crashes, repetitions and
 //! clocks that differ, against a plain reference of the rules.
 //!
-//! `scripts/simulate --seeds N` runs more seeds than `cargo test` does, `scripts/simulate --seed S` one.
+//! `scripts/simulate --seeds N` runs more seeds than `cargo test` does, `scripts/simulate --seed S` one, with
+//! `--on redis|postgres|both` on other stores than SQLite.
 
 mod bodies;
 mod generate;
@@ -15,6 +16,8 @@ mod rules;
 mod schedule;
 mod stage;
 mod state;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,13 +27,41 @@ use std::time::Instant;
 
 use schedule::{Step, schedule};
 use stage::{Stage, Stores};
+use support::Redis;
+use support::postgres::Postgres;
 
-/// Seeds that every run of the tests tries.
-const SEEDS: u64 = 60;
+/// Seeds that every run of the tests tries, on SQLite alone and on each combination with a server.
+const SEEDS: u64 = 40;
+const SEEDS_ON_SERVERS: u64 = 6;
 
 #[test]
 fn any_history_comes_to_what_the_rules_say() {
-    run(&Stores::default(), SEEDS);
+    if is_asked_for("sqlite") {
+        run(&Stores::default(), SEEDS);
+    }
+}
+
+#[test]
+fn so_it_does_on_every_combination_of_stores() {
+    let (redis, postgres) = (Redis::start(&["--appendonly", "no"]), Postgres::start());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let template = runtime.block_on(stage::make_template(&postgres.url("postgres")));
+    let (redis, postgres) = (Some(redis.url()), Some(template));
+    if is_asked_for("redis") {
+        run(&Stores { redis: redis.clone(), postgres: None }, SEEDS_ON_SERVERS);
+    }
+    if is_asked_for("postgres") {
+        run(&Stores { redis: None, postgres: postgres.clone() }, SEEDS_ON_SERVERS);
+    }
+    if is_asked_for("both") {
+        run(&Stores { redis, postgres }, SEEDS_ON_SERVERS);
+    }
+}
+
+/// `scripts/simulate` asks for one combination of stores, `cargo test` for all.
+fn is_asked_for(stores: &str) -> bool {
+    std::env::var("UTMOST_STORES").is_ok_and(|asked| asked == stores)
+        || std::env::var_os("UTMOST_STORES").is_none()
 }
 
 /// Runs seeds on all cores; the first ones that fail are named.
@@ -77,7 +108,7 @@ async fn play(stores: &Stores, seed: u64) {
     if std::env::var_os("UTMOST_SEED").is_some() {
         println!("{world:#?}\n{steps:#?}");
     }
-    let mut stage = Stage::open(&world, stores, format!("sim{seed}")).await;
+    let mut stage = Stage::open(&world, stores, format!("{}{seed}", stores.prefix())).await;
     for step in &steps {
         match step {
             Step::Tell(items) => stage.tell(items).await,
@@ -92,6 +123,11 @@ async fn play(stores: &Stores, seed: u64) {
             Step::Restart => stage.reopen().await,
             Step::Contend => stage.contend().await,
             Step::Trim => stage.trim().await,
+            Step::SetRules => stage.set_rules().await,
+            Step::SetRulesAndDrain => {
+                let (drained, ()) = tokio::join!(stage.drain(), stage.set_rules());
+                drained.expect("it drains");
+            }
         }
     }
     stage.drain().await.expect("it drains");
@@ -104,4 +140,5 @@ async fn play(stores: &Stores, seed: u64) {
     let after = judge::read(&stage.worker.ledger).await;
     assert!(before == after, "evaluated anew: {}", judge::difference(&before, &after));
     stage.reopen().await;
+    stage.close().await;
 }

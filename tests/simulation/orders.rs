@@ -171,7 +171,17 @@ fn run(generator: &mut Generator, mut history: History) {
 }
 
 /// Says it of the history's order; the same statement twice is one.
-fn statement(generator: &mut Generator, history: &History, says: Says) -> usize {
+fn statement(generator: &mut Generator, history: &History, mut says: Says) -> usize {
+    if let Says::Order(order) = &mut says {
+        // A token that is listed twice names one click.
+        let mut named = Vec::new();
+        order.keys.tokens.retain(|token| {
+            !named.contains(token) && {
+                named.push(*token);
+                true
+            }
+        });
+    }
     let statement = Statement {
         source: history.source,
         order_id: history.order_id.clone(),

@@ -22,6 +22,10 @@ pub enum Step {
     /// Two workers at once.
     Contend,
     Trim,
+    /// Other rules than before, for all that is there already.
+    SetRules,
+    /// The same while the worker works.
+    SetRulesAndDrain,
 }
 
 /// `can_repeat`: the log may hold a record twice, by way of its spool.
@@ -49,6 +53,8 @@ pub fn schedule(world: &World, seed: u64, can_repeat: bool) -> Vec<Step> {
             _ => {}
         }
     }
+    let set = if random.chance(50) { Step::SetRules } else { Step::SetRulesAndDrain };
+    steps.insert(random.below(steps.len() + 1), set);
     steps
 }
 

@@ -7,12 +7,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use sqlx::AssertSqlSafe;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use utmost::config::{Attribution, Config};
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
+use utmost::ledger::workspaces::{self, WorkspaceRow};
 use utmost::ledger::{Ledger, Synchronous, rates, rollups};
 use utmost::log::record::{Click, ClientNetwork, Delivery, Request};
 use utmost::log::{Log, LogConfig, LogMetrics, Stream};
@@ -28,8 +29,15 @@ use crate::world::{self, AGENTS, BoundTo, Platform, World};
 pub struct Stores {
     /// None: embedded.
     pub redis: Option<String>,
-    /// None: SQLite.
+    /// None: SQLite. The URL of a database that is migrated; each run has its own copy.
     pub postgres: Option<String>,
+}
+
+impl Stores {
+    /// Of what is on servers, so that runs on several combinations do not meet.
+    pub fn prefix(&self) -> &'static str {
+        if self.postgres.is_some() { "sim_pg" } else { "sim" }
+    }
 }
 
 pub struct Stage<'a> {
@@ -75,10 +83,23 @@ impl<'a> Stage<'a> {
             }
             None => None,
         };
-        let worker = worker(world, stores, &prefix, &dir).await;
-        let stage = Self { world, stores: stores.clone(), prefix, dir, worker, redis };
+        let mut stores = stores.clone();
+        if let Some(url) = &mut stores.postgres {
+            *url = copy_of(url, &prefix).await;
+        }
+        let worker = worker(world, &stores, &prefix, &dir).await;
+        let stage = Self { world, stores, prefix, dir, worker, redis };
         stage.set_up().await;
         stage
+    }
+
+    /// Takes down what would be left on servers.
+    pub async fn close(self) {
+        self.worker.log.close().await;
+        self.worker.ledger.close().await;
+        if let Some(url) = &self.stores.postgres {
+            drop_database(url).await;
+        }
     }
 
     /// What the process held is gone; what is on disk is opened again.
@@ -186,6 +207,19 @@ impl<'a> Stage<'a> {
         self.execute("UPDATE conversions SET due = ABS(due) + 1").await;
     }
 
+    /// The workspaces' owners set their rules; until then those of the configuration held.
+    pub async fn set_rules(&self) {
+        let ledger = &self.worker.ledger;
+        for space in &self.world.spaces {
+            let mut tx = ledger.begin_alone().await.expect("a transaction");
+            let row = workspaces::get(ledger, space.id).await.expect("it reads").expect("a workspace");
+            let row = WorkspaceRow { settings: settings(&space.rules, space.currency), ..row };
+            workspaces::update(&mut tx, &row).await.expect("it writes");
+            workspaces::mark_due(&mut tx, Some(space.id)).await.expect("it marks");
+            tx.commit().await.expect("it commits");
+        }
+    }
+
     async fn execute(&self, text: &str) {
         let mut tx = self.worker.ledger.begin().await.expect("a transaction");
         sqlx::query(AssertSqlSafe(text.to_owned())).execute(&mut *tx).await.expect("it writes");
@@ -277,8 +311,8 @@ impl<'a> Stage<'a> {
         let mut rows = Vec::new();
         for space in &world.spaces {
             rows.push(format!(
-                "INSERT INTO workspaces (id, name, timezone, currency, settings, created_ms) VALUES ({}, 'W', {}, {}, {}, 0)",
-                quote(space.id), quote(space.zone), quote(space.currency), quote(&settings(&space.rules, space.currency)),
+                "INSERT INTO workspaces (id, name, timezone, currency, settings, created_ms) VALUES ({}, 'W', {}, {}, '{{}}', 0)",
+                quote(space.id), quote(space.zone), quote(space.currency),
             ));
         }
         for source in &world.sources {
@@ -327,6 +361,38 @@ impl<'a> Stage<'a> {
         let early: Vec<usize> = (0..world.rates.len()).filter(|rate| !world.rates[*rate].is_late).collect();
         self.state_rates(&early).await;
     }
+}
+
+/// Makes a database that is migrated already; returns its URL.
+pub async fn make_template(server: &str) -> String {
+    sqlx::any::install_default_drivers();
+    let (base, _) = server.rsplit_once('/').expect("a database");
+    let template = format!("{base}/migrated");
+    execute_on(server, "CREATE DATABASE migrated".to_owned()).await;
+    Ledger::open_postgres(&template).await.expect("a ledger").close().await;
+    template
+}
+
+/// Makes another database like a template; returns its URL.
+async fn copy_of(template: &str, name: &str) -> String {
+    let (base, template) = template.rsplit_once('/').expect("a database");
+    execute_on(
+        &format!("{base}/postgres"),
+        format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"),
+    )
+    .await;
+    format!("{base}/{name}")
+}
+
+async fn drop_database(url: &str) {
+    let (base, name) = url.rsplit_once('/').expect("a database");
+    execute_on(&format!("{base}/postgres"), format!("DROP DATABASE {name} WITH (FORCE)")).await;
+}
+
+async fn execute_on(url: &str, text: String) {
+    let mut connection = AnyConnection::connect(url).await.expect("PostgreSQL");
+    sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await.expect("it does as told");
+    connection.close().await.expect("it closes");
 }
 
 async fn worker(world: &World, stores: &Stores, prefix: &str, dir: &TempDir) -> Worker {
@@ -385,6 +451,7 @@ fn settings(rules: &world::Rules, currency: &str) -> String {
         },
         "rival_touches": if rules.rivals_count { "include" } else { "ignore" },
         "purchase_cuts_journey": rules.purchase_cuts,
+        "duplicate_touches": if rules.duplicates_count { "count" } else { "ignore" },
     });
     if let Some(days) = rules.lead_lookback_days {
         settings["events"] = serde_json::json!({"lead": {"lookback_days": days}});

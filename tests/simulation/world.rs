@@ -39,6 +39,7 @@ pub struct Rules {
     pub basis: Basis,
     pub rivals_count: bool,
     pub purchase_cuts: bool,
+    pub duplicates_count: bool,
     pub lead_lookback_days: Option<i64>,
     pub lead_value_minor: Option<i64>,
 }

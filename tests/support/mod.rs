@@ -2,6 +2,8 @@
 //! of its own, gone when the test ends.
 #![allow(dead_code, reason = "every test binary uses another part of this")]
 
+pub mod postgres;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -136,6 +136,7 @@ fn deletions_and_privacy_requests_are_understood() {
     assert_eq!(
         said("customers/redact", &redact).privacy,
         Some(PrivacyRequest::EraseCustomer {
+            source: None,
             customer_id: Some("7014321098765".into()),
             email: Some("ada@example.com".into()),
             order_ids: vec!["9007199254740993".into(), "299938".into()],
