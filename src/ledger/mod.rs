@@ -28,7 +28,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyPool, Connection, Transaction};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -89,6 +89,12 @@ impl Ledger {
             AnyPoolOptions::new()
                 .max_connections(max)
                 .acquire_timeout(Duration::from_secs(30))
+                // SQLite ends a transaction by itself when the disk fails it; sqlx still counts it, and
+                // would begin no other on this connection.
+                .before_acquire(|connection, _| {
+                    let is_free = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(is_free) })
+                })
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
                         for pragma in [

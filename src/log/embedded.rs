@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -233,10 +233,7 @@ impl Writer {
             (_, 0) => (Some(insert(&mut connection, Stream::Clicks, batch).await?), None),
             (0, _) => (None, Some(insert(&mut connection, Stream::Conversions, batch).await?)),
             _ => {
-                let mut transaction = connection.begin().await?;
-                let clicks = insert(&mut transaction, Stream::Clicks, batch).await?;
-                let conversions = insert(&mut transaction, Stream::Conversions, batch).await?;
-                transaction.commit().await?;
+                let (clicks, conversions) = insert_both(&mut connection, batch).await?;
                 (Some(clicks), Some(conversions))
             }
         };
@@ -247,6 +244,27 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Not by sqlx's transaction: SQLite ends one by itself when the disk fails it, and sqlx would then begin
+/// no other on this connection. Nobody cancels this.
+async fn insert_both(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+) -> Result<(Position, Position), sqlx::Error> {
+    let stored = async {
+        connection.execute("BEGIN").await?;
+        let clicks = insert(connection, Stream::Clicks, batch).await?;
+        let conversions = insert(connection, Stream::Conversions, batch).await?;
+        connection.execute("COMMIT").await?;
+        Ok((clicks, conversions))
+    }
+    .await;
+    if stored.is_err() {
+        // Fails where there is nothing left to take back.
+        let _ = connection.execute("ROLLBACK").await;
+    }
+    stored
 }
 
 /// Stores a batch's records of one stream as a row; answers the position of the last one.

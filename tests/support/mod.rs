@@ -70,8 +70,9 @@ impl Drop for Server {
 }
 
 fn spawn(dir: &Path, env: &[(String, String)], listen: &str) -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_utmost"))
-        .arg("serve")
+    // A write beyond a limit on file sizes then fails instead of killing: tests set one to fill the disk.
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" serve", env!("CARGO_BIN_EXE_utmost")])
         .current_dir(dir)
         .env("UTMOST_SERVER__LISTEN", listen)
         .env("UTMOST_AUTH__ADMIN_KEY", ADMIN_KEY)
@@ -103,6 +104,7 @@ impl Redis {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let port = free_port();
         let child = spawn_redis(port, dir.path(), &options);
+        await_redis(port);
         Self { child, port, options, dir }
     }
 
@@ -133,7 +135,21 @@ impl Redis {
     }
 
     pub fn restart(&mut self) {
-        self.child = spawn_redis(self.port, self.dir.path(), &self.options);
+        self.restart_loading(&[]);
+        await_redis(self.port);
+    }
+
+    /// Ends it after it has saved a snapshot.
+    pub fn save_and_end(&mut self) {
+        self.cli(&["SHUTDOWN", "SAVE"]);
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it again with more options and does not wait until it has loaded its data.
+    pub fn restart_loading(&mut self, more: &[&str]) {
+        let options: Vec<String> =
+            self.options.iter().cloned().chain(more.iter().map(|option| (*option).to_owned())).collect();
+        self.child = spawn_redis(self.port, self.dir.path(), &options);
     }
 }
 
@@ -145,19 +161,21 @@ impl Drop for Redis {
 }
 
 fn spawn_redis(port: u16, dir: &Path, options: &[String]) -> Child {
-    let child = Command::new("redis-server")
+    Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
         .arg("--dir")
         .arg(dir)
         .args(options)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is installed (scripts/test installs it)");
+        .expect("redis-server is installed (scripts/test installs it)")
+}
+
+fn await_redis(port: u16) {
     eventually(Duration::from_secs(20), || {
         let pong = Command::new("redis-cli").args(["-p", &port.to_string(), "ping"]).output();
         pong.is_ok_and(|output| output.stdout.starts_with(b"PONG"))
     });
-    child
 }
 
 pub fn free_port() -> u16 {
@@ -192,6 +210,15 @@ pub async fn settled(client: &Client, path: &str, check: impl Fn(&Value) -> bool
 }
 
 pub const BROWSER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
+
+/// A number on `/metrics`, summed over its labels; 0 if it is not there.
+pub async fn metric(client: &Client, name: &str) -> u64 {
+    let answer = client.send(Method::GET, "/metrics", HeaderMap::new(), Vec::new()).await.expect("/metrics");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let is_of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let value = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number");
+    text.lines().filter(is_of_it).map(value).sum::<f64>() as u64
+}
 
 /// A browser's click: the answer of the redirect.
 pub async fn click(client: &Client, short_url: &str, cookie: Option<&str>) -> anyhow::Result<Answer> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
 
 use super::{JourneyError, Step, Who};
 use crate::ledger::{Synchronous, sql};
@@ -30,7 +30,15 @@ impl EmbeddedJourneys {
             .busy_timeout(Duration::from_secs(10))
             .pragma("cache_size", "-65536");
         // One connection: the worker is its only user, and SQLite has one writer.
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            // As in the ledger: after a failed disk the connection may be stuck in a transaction.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
+            .connect_with(options)
+            .await?;
         sqlx::query(
             "CREATE TABLE IF NOT EXISTS steps (
                who   BLOB NOT NULL,    -- 0 or 1 (anonymous), workspace, visitor
