@@ -1,12 +1,14 @@
 //! A connection to the hot store in Redis, one server or a cluster, for everything but the event log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::{Client, Cmd, RedisError, Value, pipe};
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Client, Cmd, FromRedisValue, RedisError, Value, cmd, pipe};
 use tokio::sync::OnceCell;
 
 /// Commands per round trip.
@@ -23,6 +25,20 @@ pub enum Connection {
 pub struct Cluster {
     client: ClusterClient,
     connection: OnceCell<ClusterConnection>,
+}
+
+impl Cluster {
+    async fn connected(&self) -> Result<ClusterConnection, RedisError> {
+        let connect = || self.client.get_async_connection();
+        Ok(self.connection.get_or_try_init(connect).await?.clone())
+    }
+}
+
+/// A server of the hot store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    Only,
+    Master { host: String, port: u16 },
 }
 
 impl Connection {
@@ -64,6 +80,36 @@ impl Connection {
         }
     }
 
+    /// The servers that hold the keys: one, or the masters of a cluster.
+    pub async fn nodes(&self) -> Result<Vec<Node>, RedisError> {
+        let Self::Cluster(cluster) = self else { return Ok(vec![Node::Only]) };
+        let mut ask = cmd("CLUSTER");
+        ask.arg("SLOTS");
+        let random = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+        let slots = cluster.connected().await?.route_command(ask, random).await?;
+        // Of each range: first slot, last slot, the master as (host, port, id ...), its replicas.
+        let mut masters = BTreeSet::new();
+        for range in Vec::<Value>::from_redis_value(slots)? {
+            let master = Vec::<Value>::from_redis_value(range)?.into_iter().nth(2).unwrap_or(Value::Nil);
+            let mut master = Vec::<Value>::from_redis_value(master)?.into_iter();
+            if let (Some(host), Some(port)) = (master.next(), master.next()) {
+                masters.insert((String::from_redis_value(host)?, u16::from_redis_value(port)?));
+            }
+        }
+        Ok(masters.into_iter().map(|(host, port)| Node::Master { host, port }).collect())
+    }
+
+    /// Runs a command on one of the [`Connection::nodes`].
+    pub async fn run_on(&self, node: &Node, command: Cmd) -> Result<Value, RedisError> {
+        match (self, node) {
+            (Self::Cluster(cluster), Node::Master { host, port }) => {
+                let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
+                cluster.connected().await?.route_command(command, RoutingInfo::SingleNode(node)).await
+            }
+            _ => Ok(self.run(&[command]).await?.pop().unwrap_or(Value::Nil)),
+        }
+    }
+
     async fn run_once(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         let mut answers = Vec::with_capacity(commands.len());
         match self {
@@ -78,8 +124,7 @@ impl Connection {
                 }
             }
             Self::Cluster(cluster) => {
-                let connect = || cluster.client.get_async_connection();
-                let mut connection = cluster.connection.get_or_try_init(connect).await?.clone();
+                let mut connection = cluster.connected().await?;
                 for command in commands {
                     answers.push(command.query_async::<Value>(&mut connection).await?);
                 }

@@ -8,6 +8,7 @@ pub mod credit;
 pub mod journey;
 pub mod markov;
 pub mod models;
+pub mod null_journeys;
 pub mod order;
 pub mod paths;
 pub mod shapley;

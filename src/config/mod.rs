@@ -102,6 +102,17 @@ pub struct Attribution {
     pub assigned_values: BTreeMap<String, String>,
 }
 
+impl Attribution {
+    /// Of one person's clicks on one link in one span of this length, one is a touch.
+    pub fn duplicate_ms(&self) -> i64 {
+        match self.count_duplicate_touches {
+            // One click can be recorded twice, so of one moment there is one touch even so.
+            true => 1,
+            false => i64::from(self.duplicate_seconds) * 1000,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Privacy {
     pub strict: bool,

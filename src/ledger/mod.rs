@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod links;
 mod migrations;
+pub mod paths;
 pub mod posts;
 pub mod privacy;
 pub mod rates;

@@ -330,6 +330,22 @@ CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day, event, source,
 CREATE INDEX credits_of_rivals ON credits (workspace, order_day, cash_day, event, source, kind, conversion,
   first_touch, last_touch, linear, time_decay, position_based) WHERE link IS NULL;
 
+-- Journeys that ended without a conversion, counted before they expire: markov reads them as null paths.
+CREATE TABLE path_counts (
+  workspace TEXT NOT NULL,
+  event     TEXT NOT NULL,            -- the conversion that they did not come to
+  day       BIGINT NOT NULL,          -- of the last click
+  hash      TEXT NOT NULL,            -- of the path, which may be longer than an index takes
+  path      TEXT NOT NULL,            -- link.revision of each click, in order, spaces between them
+  nulls     BIGINT NOT NULL,          -- how many journeys
+  PRIMARY KEY (workspace, event, day, hash)
+);
+-- Up to which day (exclusive) path counts are final; from it on they are counted anew now and then.
+CREATE TABLE path_folds (
+  workspace   TEXT PRIMARY KEY,
+  settled_day BIGINT NOT NULL
+);
+
 -- Rollups of clicks, a closed list.
 CREATE TABLE clicks_by_day (
   workspace TEXT NOT NULL,

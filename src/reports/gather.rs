@@ -199,11 +199,11 @@ async fn credits(
             all.rival = credited.rival;
         }
     }
-    all.problems.push(Problem {
-        code: "no_null_paths",
-        detail: "markov and shapley look at the journeys that converted, not at those that did not"
-            .to_owned(),
-    });
+    if !paths.has_nulls() {
+        let detail = "journeys that did not convert are counted every hour, and none is counted for these days: \
+                      markov looks at those that did";
+        all.problems.push(Problem { code: "no_null_paths", detail: detail.to_owned() });
+    }
     Ok(())
 }
 

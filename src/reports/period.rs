@@ -14,8 +14,8 @@ use crate::attribution::shapley::shapley;
 use crate::ledger::Ledger;
 use crate::ledger::reports::{self as sums, Amounts, Clock, Credits, Dimension, Key, PathKey, Slice};
 
-/// Markov over more keys takes too long for an answer: 1,000 posts take about two seconds.
-const MARKOV_KEYS_MAX: usize = 1_000;
+/// Markov over more keys takes too long for an answer: 2,000 posts take about three seconds.
+const MARKOV_KEYS_MAX: usize = 2_000;
 
 /// Refuses what has no answer by models of a period.
 pub fn check(request: &ReportRequest) -> Result<(), ReportError> {
@@ -41,12 +41,21 @@ pub struct PeriodCredits {
     pub rival: Amounts,
 }
 
-/// What the paths of the slice's attributed conversions are, alike ones together: by their keys the number
-/// of conversions and their money.
+/// What came of the journeys that went through the same keys.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome {
+    conversions: i64,
+    amounts: Amounts,
+    /// Journeys that did not convert.
+    nulls: i64,
+}
+
+/// What the paths of the slice's attributed conversions are, alike ones together, and those of journeys that
+/// ended in its days without one.
 pub struct Paths {
     keys: IndexSet<PathKey>,
     /// Keys by number.
-    paths: IndexMap<Vec<usize>, (i64, Amounts)>,
+    paths: IndexMap<Vec<usize>, Outcome>,
 }
 
 impl Paths {
@@ -54,11 +63,25 @@ impl Paths {
         let mut all = Self { keys: IndexSet::new(), paths: IndexMap::new() };
         for journey in sums::journeys(ledger, slice, by).await? {
             let numbers = journey.keys.into_iter().map(|key| all.keys.insert_full(key).0).collect();
-            let (count, amounts) = all.paths.entry(numbers).or_default();
-            *count += 1;
-            *amounts = *amounts + journey.amounts;
+            let outcome = all.paths.entry(numbers).or_default();
+            outcome.conversions += 1;
+            outcome.amounts = outcome.amounts + journey.amounts;
+        }
+        // Where nothing converted, there is nothing to share.
+        if all.paths.is_empty() {
+            return Ok(all);
+        }
+        for (keys, nulls) in sums::null_paths(ledger, slice, by).await? {
+            let ours = keys.into_iter().map(PathKey::Ours);
+            let numbers = ours.map(|key| all.keys.insert_full(key).0).collect();
+            all.paths.entry(numbers).or_default().nulls += nulls;
         }
         Ok(all)
+    }
+
+    /// Whether journeys that did not convert are known.
+    pub fn has_nulls(&self) -> bool {
+        self.paths.values().any(|outcome| outcome.nulls > 0)
     }
 
     /// A key's conversions are its share of their number; its net is its share of their net, and its refunds
@@ -74,7 +97,7 @@ impl Paths {
         let whole = self
             .paths
             .values()
-            .fold((0, Amounts::default()), |(n, sum), (count, amounts)| (n + count, sum + *amounts));
+            .fold((0, Amounts::default()), |(n, sum), of| (n + of.conversions, sum + of.amounts));
         let by_net = self.shares(model, Amounts::net_minor)?;
         let by_refunds = match whole.1.refunds_minor {
             0 => None,
@@ -104,11 +127,11 @@ impl Paths {
     }
 
     fn shares(&self, model: OneModel, value: impl Fn(Amounts) -> i64) -> Result<Vec<KeyCredit>, ReportError> {
-        let paths = self.paths.iter().map(|(numbers, (count, amounts))| Path {
+        let paths = self.paths.iter().map(|(numbers, outcome)| Path {
             keys: numbers.iter().map(ToString::to_string).collect(),
-            conversions: *count as f64,
-            value: value(*amounts) as f64,
-            nulls: 0.0,
+            conversions: outcome.conversions as f64,
+            value: value(outcome.amounts) as f64,
+            nulls: outcome.nulls as f64,
         });
         let paths: Vec<Path> = paths.collect();
         Ok(match model {
@@ -145,7 +168,7 @@ mod tests {
             });
             let numbers = numbers.collect();
             let amounts = Amounts { revenue_minor: *revenue_minor, refunds_minor: *refunds_minor };
-            paths.paths.insert(numbers, (*count, amounts));
+            paths.paths.insert(numbers, Outcome { conversions: *count, amounts, nulls: 0 });
         }
         paths
     }

@@ -12,6 +12,7 @@ pub mod geo;
 pub mod journeys;
 mod landing;
 mod metrics;
+mod paths;
 pub mod privacy;
 pub mod rollup;
 mod workspaces;
@@ -45,6 +46,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often committed entries are trimmed and old rows are dropped.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// How often journeys that have not converted are counted.
+const FOLD_EVERY: Duration = Duration::from_secs(3600);
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -96,6 +99,11 @@ impl Worker {
         loops.spawn(evaluate(Arc::clone(&self), stop.clone()));
         loops.spawn(expire(Arc::clone(&self), stop));
         loops.join_all().await;
+    }
+
+    /// Counts the journeys that have not converted, as of `now_ms`; the worker does so every hour by itself.
+    pub async fn fold_paths(&self, now_ms: i64) -> Result<(), WorkerError> {
+        paths::fold(self, now_ms).await
     }
 
     /// Works off everything that is in the log now, and everything due. For tests, the demo and replays.
@@ -211,9 +219,15 @@ async fn evaluate(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn expire(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
+    let mut folded: Option<tokio::time::Instant> = None;
     while !*stop.borrow() {
         let result: Result<(), WorkerError> = async {
             let now_ms = time::now_ms();
+            // What is to expire has been counted by then.
+            if folded.is_none_or(|at| at.elapsed() >= FOLD_EVERY) {
+                paths::fold(&worker, now_ms).await?;
+                folded = Some(tokio::time::Instant::now());
+            }
             let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
             worker.journeys.expire(now_ms, retention_ms).await?;
             let mut tx = worker.ledger.begin().await?;

@@ -4,6 +4,7 @@
 
 mod costs;
 mod figures;
+mod null_paths;
 mod orders;
 mod reconcile;
 
@@ -17,6 +18,7 @@ pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use figures::{
     Assigned, Clicks, Credits, JourneyPath, PathKey, assigned, assisted, clicks, credits, journeys, touches,
 };
+pub use null_paths::null_paths;
 pub use orders::{
     Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
     networks_of_posts, order, orders, post,

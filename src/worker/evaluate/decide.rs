@@ -54,11 +54,7 @@ pub(super) async fn decide(
     };
     let rules = Rules {
         lookback_ms: i64::from(settings.lookback_days) * DAY_MS,
-        // One click can be recorded twice, so of one moment there is one touch even so.
-        duplicate_ms: match settings.count_duplicate_touches {
-            true => 1,
-            false => i64::from(settings.duplicate_seconds) * 1000,
-        },
+        duplicate_ms: settings.duplicate_ms(),
         include_rival_touches: settings.include_rival_touches,
     };
     let found = journey::journey(&evidence, &rules);

@@ -7,10 +7,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
 
 use super::{JourneyError, Step, Who};
+use crate::domain::ids::VisitorId;
 use crate::ledger::{Synchronous, sql};
 
 /// Values per statement stay far below SQLite's limit of 32,766.
 const ROWS_PER_STATEMENT: usize = 500;
+const STEPS_PER_PAGE: usize = 10_000;
 
 #[derive(Clone)]
 pub struct EmbeddedJourneys {
@@ -92,6 +94,43 @@ impl EmbeddedJourneys {
         Ok(journeys)
     }
 
+    /// Whole journeys of visitors whose key comes after `after`, in order of key; with the key of the last one,
+    /// or None at the end.
+    pub async fn page(&self, after: &[u8]) -> Result<(Vec<(Who, Vec<Step>)>, Option<Vec<u8>>), JourneyError> {
+        // Keys of those without a visitor begin with 1.
+        let rows = sqlx::query(
+            "SELECT who, step FROM steps WHERE who > $1 AND who < x'01' ORDER BY who, at_ms, step LIMIT $2",
+        )
+        .bind(after)
+        .bind(STEPS_PER_PAGE as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        let is_end = rows.len() < STEPS_PER_PAGE;
+        let mut by_key: Vec<(Vec<u8>, Vec<Step>)> = Vec::new();
+        for row in &rows {
+            let (key, step): (Vec<u8>, &[u8]) = (row.get(0), row.get(1));
+            if by_key.last().is_none_or(|(last, _)| *last != key) {
+                by_key.push((key, Vec::new()));
+            }
+            if let (Some((_, steps)), Some(step)) = (by_key.last_mut(), Step::from_bytes(step)) {
+                steps.push(step);
+            }
+        }
+        if !is_end && by_key.len() > 1 {
+            // It may have been cut.
+            by_key.pop();
+        } else if !is_end && let Some((key, steps)) = by_key.last_mut() {
+            let rows = sqlx::query("SELECT step FROM steps WHERE who = $1 ORDER BY at_ms, step")
+                .bind(key.as_slice())
+                .fetch_all(&self.pool)
+                .await?;
+            *steps = rows.iter().filter_map(|row| Step::from_bytes(row.get(0))).collect();
+        }
+        let last = by_key.last().map(|(key, _)| key.clone()).filter(|_| !is_end);
+        let whole = by_key.into_iter().filter_map(|(key, steps)| Some((who(&key)?, steps)));
+        Ok((whole.collect(), last))
+    }
+
     pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
         sqlx::query("DELETE FROM steps WHERE who = $1").bind(key(who)).execute(&self.pool).await?;
         Ok(())
@@ -113,4 +152,16 @@ fn key(who: &Who) -> Vec<u8> {
     key.push(0);
     key.extend_from_slice(who.visitor.as_bytes());
     key
+}
+
+/// The other way round; None for what this program did not write.
+fn who(key: &[u8]) -> Option<Who> {
+    let (anonymous, rest) = key.split_first()?;
+    let (workspace, visitor) = rest.split_at_checked(rest.iter().position(|byte| *byte == 0)?)?;
+    let visitor: [u8; 12] = visitor[1..].try_into().ok()?;
+    Some(Who {
+        workspace: String::from_utf8(workspace.to_vec()).ok()?,
+        visitor: VisitorId::from_bytes(visitor),
+        anonymous: *anonymous == 1,
+    })
 }

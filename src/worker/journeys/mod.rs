@@ -3,6 +3,7 @@
 mod embedded;
 mod redis;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
@@ -105,6 +106,11 @@ impl Journeys {
         }
     }
 
+    /// A walk through the journeys of all visitors. What changes on the way may be in it or not.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { journeys: self, place: Some(Place::default()), met: HashSet::new() }
+    }
+
     /// Forgets all of a visitor (a customer is erased).
     pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
         match self {
@@ -120,4 +126,48 @@ impl Journeys {
             Self::Redis(_) => Ok(()),
         }
     }
+}
+
+/// Goes through the journeys of all visitors, page by page, each once.
+pub struct Walk<'a> {
+    journeys: &'a Journeys,
+    /// None: at the end.
+    place: Option<Place>,
+    /// Redis may name a key twice.
+    met: HashSet<u128>,
+}
+
+#[derive(Default)]
+struct Place {
+    embedded: Vec<u8>,
+    redis: redis::Place,
+}
+
+impl Walk<'_> {
+    /// None at the end; a page may be empty.
+    pub async fn next(&mut self) -> Result<Option<Vec<(Who, Vec<Step>)>>, JourneyError> {
+        let Some(place) = self.place.take() else { return Ok(None) };
+        match self.journeys {
+            Journeys::Embedded(journeys) => {
+                let (page, last) = journeys.page(&place.embedded).await?;
+                self.place = last.map(|embedded| Place { embedded, ..Place::default() });
+                Ok(Some(page))
+            }
+            Journeys::Redis(journeys) => {
+                let (mut page, next) = journeys.page(place.redis).await?;
+                page.retain(|(who, _)| self.met.insert(fingerprint(who)));
+                self.place = next.map(|redis| Place { redis, ..Place::default() });
+                Ok(Some(page))
+            }
+        }
+    }
+}
+
+/// Tells visitors apart in 16 bytes each, since there may be millions.
+fn fingerprint(who: &Who) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(who.visitor.as_bytes()).update(who.workspace.as_bytes());
+    let hash = hasher.finalize();
+    let bytes: [u8; 16] = std::array::from_fn(|i| hash.as_bytes()[i]);
+    u128::from_be_bytes(bytes)
 }

@@ -6,9 +6,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ANONYMOUS_MS, JourneyError, Step, Who};
-use crate::hot::Connection;
+use crate::hot::{Connection, Node};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Keys that Redis looks at for one page.
+const KEYS_PER_PAGE: usize = 1000;
+
+/// How far a walk through all journeys has come.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// None: not asked yet.
+    nodes: Option<Vec<Node>>,
+    /// Which of them.
+    node: usize,
+    cursor: u64,
+}
 
 #[derive(Clone)]
 pub struct RedisJourneys {
@@ -81,8 +94,45 @@ impl RedisJourneys {
         Ok(())
     }
 
+    /// Some whole journeys of visitors: Redis names keys in no order, and may name one twice.
+    pub async fn page(&self, place: Place) -> Result<(Vec<(Who, Vec<Step>)>, Option<Place>), JourneyError> {
+        let mut place = match place {
+            Place { nodes: None, .. } => Place { nodes: Some(self.connection.nodes().await?), ..place },
+            place => place,
+        };
+        let nodes = place.nodes.as_ref().map_or(&[][..], Vec::as_slice);
+        let Some(node) = nodes.get(place.node) else { return Ok((Vec::new(), None)) };
+        let start = format!("{}:1:journey:{{", self.prefix);
+        let mut scan = cmd("SCAN");
+        scan.arg(place.cursor)
+            .arg("MATCH")
+            .arg(format!("{}*", escaped(&start)))
+            .arg("COUNT")
+            .arg(KEYS_PER_PAGE);
+        let found = self.connection.run_on(node, scan).await?;
+        let (cursor, keys) = <(u64, Vec<String>)>::from_redis_value(found).map_err(RedisError::from)?;
+        let whose = |key: &String| {
+            let (workspace, visitor) = key.strip_prefix(&start)?.strip_suffix('}')?.rsplit_once('/')?;
+            let visitor = visitor.parse().ok()?;
+            Some(Who { workspace: workspace.to_owned(), visitor, anonymous: false })
+        };
+        let whose: Vec<Who> = keys.iter().filter_map(whose).collect();
+        let steps = self.read(&whose, i64::MIN, i64::MAX).await?;
+        place.cursor = cursor;
+        if cursor == 0 {
+            place.node += 1;
+        }
+        let is_end = place.nodes.as_ref().is_none_or(|nodes| place.node >= nodes.len());
+        Ok((whose.into_iter().zip(steps).collect(), (!is_end).then_some(place)))
+    }
+
     fn key(&self, who: &Who) -> String {
         let kind = if who.anonymous { "seen" } else { "journey" };
         format!("{}:1:{kind}:{{{}/{}}}", self.prefix, who.workspace, who.visitor)
     }
+}
+
+/// A prefix in which nothing is a pattern.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| ['\\'].into_iter().filter(move |_| "*?[]^-\\".contains(c)).chain([c])).collect()
 }

@@ -1,0 +1,163 @@
+//! Path counts: journeys that did not convert, for the time when they have expired.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Ledger, LedgerError, Tx, sql};
+use crate::domain::ids::{ClickId, VisitorId};
+
+/// What a path is counted by: the event that it did not come to, and the day of its last click.
+pub type Ended = (String, i32);
+
+/// Journeys by what they are counted by and by their path, `link.revision` of each click.
+pub type Counts = BTreeMap<Ended, HashMap<String, i64>>;
+
+/// Up to which day (exclusive) the counts of a workspace are final.
+pub async fn settled_day(ledger: &Ledger, workspace: &str) -> Result<Option<i32>, LedgerError> {
+    let row = sqlx::query("SELECT settled_day FROM path_folds WHERE workspace = $1")
+        .bind(workspace)
+        .fetch_optional(&ledger.read)
+        .await?;
+    Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.map(|day| day as i32))
+}
+
+/// The kinds of events that a workspace's conversions have had.
+pub async fn events(ledger: &Ledger, workspace: &str, limit: i64) -> Result<BTreeSet<String>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT event FROM conversions WHERE workspace = $1 AND event IS NOT NULL
+         GROUP BY event ORDER BY COUNT(*) DESC, event LIMIT $2",
+    )
+    .bind(workspace)
+    .bind(limit)
+    .fetch_all(&ledger.read)
+    .await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// What a visitor's clicks came to.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// T of each conversion that reads the visitor's journey, by event.
+    pub conversions_ms: BTreeMap<String, BTreeSet<i64>>,
+    /// Clicks that conversions name, by event.
+    pub named: BTreeMap<String, BTreeSet<ClickId>>,
+}
+
+/// What the visitors' clicks came to, as far as the conversions count.
+pub async fn reached(
+    ledger: &Ledger,
+    workspace: &str,
+    visitors: &[VisitorId],
+) -> Result<HashMap<VisitorId, Reached>, LedgerError> {
+    let mut reached: HashMap<VisitorId, Reached> = HashMap::new();
+    for chunk in visitors.chunks(500) {
+        let list = sql::list_from(2, chunk.len());
+        let ask = async |text: String| {
+            let query = sqlx::query(AssertSqlSafe(text)).bind(workspace);
+            let query = chunk.iter().fold(query, |query, visitor| query.bind(visitor.to_string()));
+            query.fetch_all(&ledger.read).await
+        };
+        let rows = ask(format!(
+            "SELECT c.visitor, v.event, v.t_ms FROM conversion_visitors c JOIN conversions v ON v.id = c.conversion
+             WHERE c.workspace = $1 AND c.visitor IN ({list}) AND v.status IN ('attributed', 'unattributed')"
+        ));
+        for row in rows.await? {
+            let of_visitor = reached.entry(parsed(row.try_get(0)?)?).or_default();
+            of_visitor.conversions_ms.entry(row.try_get(1)?).or_default().insert(row.try_get(2)?);
+        }
+        let rows = ask(format!(
+            "SELECT t.visitor, v.event, t.click FROM order_tokens t
+               JOIN conversions v ON v.source = t.source AND v.order_id = t.order_id
+             WHERE t.workspace = $1 AND t.visitor IN ({list}) AND v.status IN ('attributed', 'unattributed')"
+        ));
+        for row in rows.await? {
+            let of_visitor = reached.entry(parsed(row.try_get(0)?)?).or_default();
+            of_visitor.named.entry(row.try_get(1)?).or_default().insert(parsed(row.try_get(2)?)?);
+        }
+    }
+    Ok(reached)
+}
+
+/// Puts new counts in the place of those from `settled` on, and makes those before `settles` final. False, and
+/// nothing is written: another worker has settled days since `settled` was read.
+pub async fn replace(
+    ledger: &Ledger,
+    tx: &mut Tx,
+    workspace: &str,
+    settled: Option<i32>,
+    settles: i32,
+    counts: &Counts,
+) -> Result<bool, LedgerError> {
+    let text = format!("SELECT settled_day FROM path_folds WHERE workspace = $1{}", ledger.for_update());
+    let row = sqlx::query(AssertSqlSafe(text)).bind(workspace).fetch_optional(&mut **tx).await?;
+    let now: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+    if now != settled.map(i64::from) {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO path_folds (workspace, settled_day) VALUES ($1, $2)
+         ON CONFLICT (workspace) DO UPDATE SET settled_day = excluded.settled_day",
+    )
+    .bind(workspace)
+    .bind(i64::from(settles.max(settled.unwrap_or(settles))))
+    .execute(&mut **tx)
+    .await?;
+
+    // Few of many counts change from one time to the next, so only what differs is written.
+    let mut before: HashMap<(String, i64, String), i64> = HashMap::new();
+    let rows =
+        sqlx::query("SELECT event, day, hash, nulls FROM path_counts WHERE workspace = $1 AND day >= $2")
+            .bind(workspace)
+            .bind(settled.map_or(i64::MIN, i64::from))
+            .fetch_all(&mut **tx)
+            .await?;
+    for row in rows {
+        before.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?);
+    }
+    let mut changed: Vec<(String, i64, String, &str, i64)> = Vec::new();
+    for ((event, day), paths) in counts.iter().filter(|((_, day), _)| settled.is_none_or(|s| *day >= s)) {
+        for (path, nulls) in paths {
+            let hash = blake3::hash(path.as_bytes()).to_hex()[..32].to_owned();
+            let key = (event.clone(), i64::from(*day), hash);
+            if before.remove(&key) != Some(*nulls) {
+                changed.push((key.0, key.1, key.2, path, *nulls));
+            }
+        }
+    }
+    for chunk in changed.chunks(500) {
+        let text = format!(
+            "INSERT INTO path_counts (workspace, event, day, hash, path, nulls) VALUES {}
+             ON CONFLICT (workspace, event, day, hash) DO UPDATE SET nulls = excluded.nulls",
+            sql::values(chunk.len(), 6)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for (event, day, hash, path, nulls) in chunk {
+            query = query
+                .bind(workspace)
+                .bind(event.as_str())
+                .bind(*day)
+                .bind(hash.as_str())
+                .bind(*path)
+                .bind(*nulls);
+        }
+        query.execute(&mut **tx).await?;
+    }
+    for (event, day, hash) in before.into_keys() {
+        sqlx::query("DELETE FROM path_counts WHERE workspace = $1 AND event = $2 AND day = $3 AND hash = $4")
+            .bind(workspace)
+            .bind(event)
+            .bind(day)
+            .bind(hash)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(true)
+}
+
+fn parsed<T: std::str::FromStr>(text: String) -> Result<T, LedgerError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| LedgerError::Damaged(error.to_string()))
+}
