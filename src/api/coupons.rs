@@ -83,7 +83,7 @@ pub async fn bind(
 
     let now_ms = now_ms();
     let created_ms = coupons::get(&api.ledger, workspace, &code).await?.map_or(now_ms, |old| old.created_ms);
-    let mut tx = api.ledger.begin().await?;
+    let mut tx = api.ledger.begin_alone().await?;
     if let Some(post) = &post {
         posts::ensure(&mut tx, workspace, &[post], now_ms).await?;
     }
@@ -115,7 +115,7 @@ pub async fn remove(
     Segment(code): Segment,
 ) -> Answer<StatusCode> {
     let workspace = caller.may(Scope::Links)?;
-    let mut tx = api.ledger.begin().await?;
+    let mut tx = api.ledger.begin_alone().await?;
     let removed = coupons::delete(&mut tx, workspace, &code.trim().to_uppercase()).await?;
     tx.commit().await?;
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("coupon", code)) }

@@ -1,6 +1,6 @@
 //! What the worker needs to evaluate a conversion, and what it leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use sqlx::any::AnyRow;
@@ -366,17 +366,46 @@ pub async fn earlier_purchase_ms(
     Ok(query.fetch_one(&mut **tx).await?.try_get(0)?)
 }
 
-/// Links that a coupon stands for: its own, or all of its post's.
-pub async fn coupon_links(tx: &mut Tx, workspace: &str, code: &str) -> Result<Vec<LinkId>, LedgerError> {
+/// Links that a coupon stands for: its own, or all that stood for its post at `at_ms` (or that do so now, if
+/// none did then).
+pub async fn coupon_links(
+    tx: &mut Tx,
+    workspace: &str,
+    code: &str,
+    at_ms: i64,
+) -> Result<BTreeSet<LinkId>, LedgerError> {
+    let row = sqlx::query("SELECT post, link FROM coupons WHERE workspace = $1 AND code = $2")
+        .bind(workspace)
+        .bind(code)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else { return Ok(BTreeSet::new()) };
+    if let Some(link) = row.try_get::<Option<i64>, _>(1)? {
+        return Ok(BTreeSet::from([LinkId::from_i64(link).map_err(damaged)?]));
+    }
+    let Some(post) = row.try_get::<Option<String>, _>(0)? else { return Ok(BTreeSet::new()) };
     let rows = sqlx::query(
-        "SELECT l.id FROM coupons c JOIN links l ON l.workspace = c.workspace AND (l.id = c.link OR (c.link IS NULL AND l.post = c.post))
-         WHERE c.workspace = $1 AND c.code = $2 ORDER BY l.id",
+        "SELECT link, from_ms, post FROM link_revisions WHERE workspace = $1 AND link IN
+           (SELECT link FROM link_revisions WHERE workspace = $1 AND post = $2) ORDER BY link, revision",
     )
     .bind(workspace)
-    .bind(code)
+    .bind(post.as_str())
     .fetch_all(&mut **tx)
     .await?;
-    rows.iter().map(|row| LinkId::from_i64(row.try_get(0)?).map_err(damaged)).collect()
+    let (mut then, mut now) = (BTreeMap::new(), BTreeMap::new());
+    for row in rows {
+        let link = LinkId::from_i64(row.try_get(0)?).map_err(damaged)?;
+        let is_of_post = row.try_get::<Option<String>, _>(2)?.as_deref() == Some(post.as_str());
+        if row.try_get::<i64, _>(1)? <= at_ms {
+            then.insert(link, is_of_post);
+        }
+        now.insert(link, is_of_post);
+    }
+    let of_post = |links: BTreeMap<LinkId, bool>| -> BTreeSet<LinkId> {
+        links.into_iter().filter(|(_, is_of_post)| *is_of_post).map(|(link, _)| link).collect()
+    };
+    let then = of_post(then);
+    Ok(if then.is_empty() { of_post(now) } else { then })
 }
 
 /// Whether a link belongs to the workspace.
@@ -389,23 +418,32 @@ pub async fn has_link(tx: &mut Tx, workspace: &str, link: LinkId) -> Result<bool
     Ok(row.is_some())
 }
 
-/// Links whose tags are these; `content` and `term` only where given. More than one identifies nothing.
+/// Links whose tags are these; `content` and `term` only where given. Those that were there at `at_ms`: one that
+/// was made later takes nothing from an order before it. If there was none then, those that are there now.
 pub async fn links_with_utm(
     tx: &mut Tx,
     workspace: &str,
     utm: &[(&str, String)],
+    at_ms: i64,
 ) -> Result<Vec<LinkId>, LedgerError> {
-    let mut text = String::from("SELECT DISTINCT link FROM link_revisions WHERE workspace = $1");
+    let mut text = String::from("SELECT link, MIN(from_ms) FROM link_revisions WHERE workspace = $1");
     for (i, (column, _)) in utm.iter().enumerate() {
-        text.push_str(&format!(" AND {column} = ${}", i + 2));
+        let _ = write!(text, " AND {column} = ${}", i + 2);
     }
-    text.push_str(" ORDER BY link LIMIT 2");
+    // The earliest ones suffice to say whether there is one, none or several.
+    text.push_str(" GROUP BY link ORDER BY 2, 1 LIMIT 2");
     let mut query = sqlx::query(AssertSqlSafe(text)).bind(workspace);
     for (_, value) in utm {
         query = query.bind(value.as_str());
     }
-    let rows = query.fetch_all(&mut **tx).await?;
-    rows.iter().map(|row| LinkId::from_i64(row.try_get(0)?).map_err(damaged)).collect()
+    let mut links = Vec::new();
+    let mut then = 0;
+    for row in query.fetch_all(&mut **tx).await? {
+        links.push(LinkId::from_i64(row.try_get(0)?).map_err(damaged)?);
+        then += usize::from(row.try_get::<i64, _>(1)? <= at_ms);
+    }
+    links.truncate(if then > 0 { then } else { links.len() });
+    Ok(links)
 }
 
 /// Everything that an evaluation writes of one conversion.

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Ledger, LedgerError, Tx};
+use super::{Ledger, LedgerError, Tx, facts};
 
 /// A coupon code bound to a post or to a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,7 @@ fn read(row: &AnyRow) -> Result<CouponRow, LedgerError> {
     })
 }
 
+/// Binds a code, and marks the conversions due that used it. The transaction is one of [`Ledger::begin_alone`].
 pub async fn put(tx: &mut Tx, workspace: &str, coupon: &CouponRow) -> Result<(), LedgerError> {
     sqlx::query(
         "INSERT INTO coupons (workspace, code, post, link, created_ms) VALUES ($1, $2, $3, $4, $5) \
@@ -36,7 +37,7 @@ pub async fn put(tx: &mut Tx, workspace: &str, coupon: &CouponRow) -> Result<(),
     .bind(coupon.created_ms)
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    facts::mark_coupon(tx, workspace, &coupon.code).await
 }
 
 /// By code, after `after`.
@@ -74,5 +75,6 @@ pub async fn delete(tx: &mut Tx, workspace: &str, code: &str) -> Result<bool, Le
         .bind(code.to_owned())
         .execute(&mut **tx)
         .await?;
+    facts::mark_coupon(tx, workspace, code).await?;
     Ok(done.rows_affected() > 0)
 }

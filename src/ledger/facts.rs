@@ -67,6 +67,8 @@ pub struct FactRow {
     pub received_ms: i64,
     pub references: Vec<String>,
     pub customers: Vec<String>,
+    /// Upper case.
+    pub coupons: Vec<String>,
     pub tokens: Vec<TokenRow>,
     /// The order's own time as this fact states it.
     pub ordered_ms: i64,
@@ -123,6 +125,9 @@ pub async fn put_fact(tx: &mut Tx, fact: &FactRow) -> Result<bool, LedgerError> 
     }
     for customer in &fact.customers {
         put_key(tx, "order_customers", "customer", customer, fact).await?;
+    }
+    for code in &fact.coupons {
+        put_key(tx, "order_coupons", "code", code, fact).await?;
     }
     for token in &fact.tokens {
         sqlx::query(
@@ -185,6 +190,21 @@ pub async fn mark_due(tx: &mut Tx, order: &OrderKey) -> Result<(), LedgerError> 
         .bind(order.order_id.as_str())
         .execute(&mut **tx)
         .await?;
+    Ok(())
+}
+
+/// Marks the conversions due that a coupon code concerns, since it stands for something else than before.
+pub async fn mark_coupon(tx: &mut Tx, workspace: &str, code: &str) -> Result<(), LedgerError> {
+    let rows = sqlx::query("SELECT source, order_id FROM order_coupons WHERE workspace = $1 AND code = $2")
+        .bind(workspace)
+        .bind(code)
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in rows {
+        let order = OrderKey { source: row.try_get(0)?, order_id: row.try_get(1)? };
+        mark_due(tx, &order).await?;
+        mark_related(tx, workspace, &order).await?;
+    }
     Ok(())
 }
 

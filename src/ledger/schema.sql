@@ -188,6 +188,15 @@ CREATE TABLE order_customers (
 );
 CREATE INDEX order_customers_by_order ON order_customers (source, order_id);
 
+-- Coupon codes that an order used: whoever binds one anew marks these due.
+CREATE TABLE order_coupons (
+  workspace  TEXT NOT NULL,
+  code       TEXT NOT NULL,           -- upper case
+  source     TEXT NOT NULL,
+  order_id   TEXT NOT NULL,
+  PRIMARY KEY (workspace, code, source, order_id)
+);
+
 -- Verified click tokens that an order names.
 CREATE TABLE order_tokens (
   source     TEXT NOT NULL,

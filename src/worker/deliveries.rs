@@ -186,13 +186,14 @@ async fn fact_row(
     fact: Fact,
 ) -> Result<FactRow, WorkerError> {
     let Fact { order_id, version_ms, mut says } = fact;
-    let (mut tokens, mut customers, mut references) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tokens, mut customers, mut references, mut coupons) = Default::default();
     let mut ordered_ms = version_ms;
     if let Says::Order(order) = &says {
         ordered_ms = order.occurred_ms;
     }
     if let Says::Order(Order { keys, .. }) | Says::Keys(keys) = &mut says {
         references = keys.references.clone();
+        coupons = keys.coupons.iter().map(|code| code.trim().to_uppercase()).collect();
         customers = take_customers(worker, delivery, keys);
         tokens = take_tokens(worker, tx, &delivery.workspace, keys).await?;
         if let Some(landing) = &mut keys.landing_url {
@@ -217,6 +218,7 @@ async fn fact_row(
         received_ms: delivery.received_ms,
         references,
         customers,
+        coupons,
         tokens,
         ordered_ms,
         // Only needs to be unique and in order of arrival, as a link's does.

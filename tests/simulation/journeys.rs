@@ -176,15 +176,20 @@ fn utm_link(evidence: &Evidence<'_>) -> Option<usize> {
         .into_iter()
         .filter_map(|name| Some((name, tag(name)?)))
         .collect();
-    let fits = |link: &&usize| {
-        let revisions = &world.links[**link].revisions;
-        revisions
-            .iter()
-            .any(|revision| given.iter().all(|(name, value)| revision.tags.get(name) == Some(value)))
+    // Since when each link has had these tags; one that came after the order takes nothing from it.
+    let since_ms = |link: usize| {
+        let fits =
+            |tags: &BTreeMap<&str, String>| given.iter().all(|(name, value)| tags.get(name) == Some(value));
+        let revisions = world.links[link].revisions.iter();
+        revisions.filter(|held| fits(&held.tags)).map(|held| held.from_ms).min()
     };
-    let mut fitting = links.iter().filter(fits);
-    let link = fitting.next()?;
-    fitting.next().is_none().then_some(*link)
+    let fitting: Vec<(usize, i64)> =
+        links.into_iter().filter_map(|link| Some((link, since_ms(link)?))).collect();
+    let then: Vec<_> = fitting.iter().filter(|(_, since_ms)| *since_ms <= evidence.t_ms).collect();
+    match (then.as_slice(), fitting.as_slice()) {
+        ([(link, _)], _) | ([], [(link, _)]) => Some(*link),
+        _ => None,
+    }
 }
 
 /// The channel of a landing that is not ours, for the words that these worlds use.

@@ -9,7 +9,7 @@ use crate::journeys::{self, Found};
 use crate::money::{self, Moves};
 use crate::outcome::{Conversion, Counts, Outcome};
 use crate::state::{State, state};
-use crate::world::{Basis, BoundTo, Class, Expected, Keys, Says, Status, Token, World};
+use crate::world::{Basis, BoundTo, Class, Expected, Keys, Revision, Says, Status, Token, World};
 
 /// Tells which of two statements of one version stands: by their hashes, which the ledger knows.
 pub type Ties = BTreeMap<usize, String>;
@@ -244,7 +244,7 @@ impl<'a> Reference<'a> {
                     keys: &known.keys,
                     named: &known.named,
                     visitors: &self.visitors(space_no, known),
-                    coupon_links: &self.coupon_links(space_no, &known.keys),
+                    coupon_links: &self.coupon_links(space_no, &known.keys, known.t_ms),
                 })
             }
         };
@@ -281,7 +281,7 @@ impl<'a> Reference<'a> {
         conversion
     }
 
-    fn coupon_links(&self, space: usize, keys: &Keys) -> BTreeSet<usize> {
+    fn coupon_links(&self, space: usize, keys: &Keys, t_ms: i64) -> BTreeSet<usize> {
         let mut links = BTreeSet::new();
         for coupon in self.world.coupons.iter().filter(|coupon| coupon.space == space) {
             if !keys.coupons.iter().any(|code| code.to_uppercase() == coupon.code) {
@@ -292,12 +292,17 @@ impl<'a> Reference<'a> {
                     links.insert(*link);
                 }
                 BoundTo::Post(post) => {
-                    for (n, link) in self.world.links.iter().enumerate() {
-                        let now = link.revisions.last().expect("one");
-                        if link.space == space && now.post.as_ref() == Some(post) {
-                            links.insert(n);
-                        }
-                    }
+                    let of_space = |n: &usize| self.world.links[*n].space == space;
+                    let those = |is_there: &dyn Fn(&Revision) -> bool| -> Vec<usize> {
+                        let links = (0..self.world.links.len()).filter(of_space);
+                        let stood_for_it = |n: &usize| {
+                            let held = self.world.links[*n].revisions.iter().rfind(|held| is_there(held));
+                            held.is_some_and(|held| held.post.as_ref() == Some(post))
+                        };
+                        links.filter(stood_for_it).collect()
+                    };
+                    let then = those(&|held| held.from_ms <= t_ms);
+                    links.extend(if then.is_empty() { those(&|_| true) } else { then });
                 }
             }
         }

@@ -116,13 +116,12 @@ pub(super) async fn gather(tx: &mut Tx, due: &Due) -> Result<Known, EvaluateErro
         visitors,
         ..Known::default()
     };
+    let t_ms = known.clicks.iter().map(|named| named.click.at_ms()).fold(state.order.occurred_ms, i64::max);
     for code in &state.order.keys.coupons {
-        let links = conversions::coupon_links(tx, &due.workspace, &code.trim().to_uppercase()).await?;
-        known.coupon_links.extend(links);
+        let code = code.trim().to_uppercase();
+        known.coupon_links.extend(conversions::coupon_links(tx, &due.workspace, &code, t_ms).await?);
     }
-    if let Some(link) = utm_link(tx, &due.workspace, &state.order.keys.utm).await? {
-        known.utm_links.insert(link);
-    }
+    known.utm_links.extend(utm_link(tx, &due.workspace, &state.order.keys.utm, t_ms).await?);
     if let Some(subscription) = &state.order.renews
         && let Some((first, Some(first_t_ms))) =
             conversions::first_sale(tx, &due.workspace, &due.source, subscription).await?
@@ -150,11 +149,12 @@ fn belongs(visitor: VisitorId, customers: &BTreeSet<String>, claims: &[conversio
 }
 
 /// The one link that UTM values identify: by the id that links stamp into utm_content, else by the tags
-/// of exactly one link.
+/// of exactly one link that was there at `at_ms`.
 async fn utm_link(
     tx: &mut Tx,
     workspace: &str,
     utm: &[(String, String)],
+    at_ms: i64,
 ) -> Result<Option<LinkId>, LedgerError> {
     let value = |name: &str| {
         let found = utm.iter().find(|(known, value)| known == name && !value.trim().is_empty());
@@ -170,7 +170,7 @@ async fn utm_link(
     for (name, column) in [("medium", "utm_medium"), ("content", "utm_content"), ("term", "utm_term")] {
         tags.extend(value(name).map(|value| (column, value)));
     }
-    let links = conversions::links_with_utm(tx, workspace, &tags).await?;
+    let links = conversions::links_with_utm(tx, workspace, &tags, at_ms).await?;
     Ok(match links.as_slice() {
         [link] => Some(*link),
         _ => None,
