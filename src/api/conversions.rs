@@ -48,6 +48,9 @@ pub struct NewConversion {
     tax: Option<Value>,
     #[schema(value_type = Option<String>)]
     shipping: Option<Value>,
+    /// What the goods cost you, for profit in reports.
+    #[schema(value_type = Option<String>)]
+    cost_of_goods: Option<Value>,
     /// RFC 3339; now if absent.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Value>,

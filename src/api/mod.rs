@@ -24,6 +24,7 @@ mod page;
 mod posts;
 mod rates;
 mod reports;
+mod snapshots;
 mod sources;
 mod workspaces;
 
@@ -173,6 +174,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(posts::routes())
         .merge(rates::routes())
         .merge(reports::routes())
+        .merge(snapshots::routes())
         .merge(sources::routes())
         .merge(workspaces::routes())
         .route_layer(from_fn_with_state(Arc::clone(&api), idempotent))

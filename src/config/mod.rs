@@ -100,6 +100,8 @@ pub struct Attribution {
     pub journey_retention_days: u32,
     /// Decimal amounts in the workspace's currency, by event.
     pub assigned_values: BTreeMap<String, String>,
+    /// What a click would have cost as an advertisement, by network: decimal amounts, as fine as need be.
+    pub click_prices: BTreeMap<String, String>,
 }
 
 impl Attribution {
@@ -291,6 +293,8 @@ fn check_attribution(read: &mut Reader) -> Attribution {
         journey_retention_days,
         assigned_values: read
             .text_table("attribution.assigned_values", "decimal amounts as strings, such as \"5.00\""),
+        click_prices: read
+            .text_table("attribution.click_prices", "decimal amounts as strings, such as \"0.85\""),
     }
 }
 

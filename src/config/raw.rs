@@ -6,7 +6,8 @@ use toml::{Table, Value};
 const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// Tables whose keys are the user's own words.
-const OPEN_TABLES: &[&str] = &["attribution.assigned_values", "dialects.dub_tenants"];
+const OPEN_TABLES: &[&str] =
+    &["attribution.assigned_values", "attribution.click_prices", "dialects.dub_tenants"];
 
 pub(super) struct Layered {
     pub table: Table,

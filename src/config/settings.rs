@@ -37,6 +37,9 @@ pub struct WorkspaceSettings {
     /// Decimal amounts in the workspace's currency, by event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_values: Option<BTreeMap<String, String>>,
+    /// What a click would have cost as an advertisement, by network: decimal amounts in the workspace's currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub click_prices: Option<BTreeMap<String, String>>,
     /// What differs again for one kind of event, such as `lead`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<String, EventSettings>,
@@ -121,10 +124,16 @@ impl WorkspaceSettings {
                 flaws.add(format!("{path}.{name}"), format!("{name} must be one of {}", allowed.join(", ")));
             }
         }
-        for (event, value) in self.assigned_values.iter().flatten() {
-            if !value.parse::<Decimal>().is_ok_and(|value| value >= Decimal::ZERO) {
-                let field = format!("{path}.assigned_values.{event}");
-                flaws.add(field, "give a decimal amount as a string, such as \"5.00\"");
+        let amounts = [
+            ("assigned_values", &self.assigned_values, "5.00"),
+            ("click_prices", &self.click_prices, "0.85"),
+        ];
+        for (table, given, example) in amounts {
+            for (name, value) in given.iter().flatten() {
+                if !value.parse::<Decimal>().is_ok_and(|value| value >= Decimal::ZERO) {
+                    let field = format!("{path}.{table}.{name}");
+                    flaws.add(field, format!("give a decimal amount as a string, such as \"{example}\""));
+                }
             }
         }
     }
@@ -150,6 +159,7 @@ impl WorkspaceSettings {
             duplicate_seconds: _,
             journey_retention_days: _,
             assigned_values,
+            click_prices,
         } = &mut attribution;
         set(lookback_days, &self.lookback_days);
         set(half_life_days, &self.half_life_days);
@@ -160,6 +170,7 @@ impl WorkspaceSettings {
         set(count_duplicate_touches, &self.duplicate_touches.as_ref().map(|word| word == "count"));
         set(purchase_cuts_journey, &self.purchase_cuts_journey);
         set(assigned_values, &self.assigned_values);
+        set(click_prices, &self.click_prices);
         attribution
     }
 }

@@ -19,7 +19,7 @@ use crate::ledger::reports::{self as sums, Dimension, Key};
 use crate::reports::{Bound, Report, ReportRequest};
 
 /// Ways to group the rows, the common ones first.
-const GROUPS: [Dimension; 12] = [
+const GROUPS: [Dimension; 13] = [
     Dimension::Post,
     Dimension::Network,
     Dimension::Campaign,
@@ -32,6 +32,7 @@ const GROUPS: [Dimension; 12] = [
     Dimension::Source,
     Dimension::Day,
     Dimension::HourOfWeek,
+    Dimension::PublishedHour,
 ];
 
 pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query): RawQuery) -> Page {
@@ -111,6 +112,7 @@ fn group_name(by: Dimension) -> String {
     match by {
         Dimension::UtmContent => "UTM content".to_owned(),
         Dimension::HourOfWeek => "Hour".to_owned(),
+        Dimension::PublishedHour => "Published".to_owned(),
         by => phrase(by.name()),
     }
 }

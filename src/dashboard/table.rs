@@ -223,7 +223,9 @@ impl Table<'_> {
                 let id = LinkId::from_i64(*id).map(|id| id.to_string()).unwrap_or_default();
                 html! { a href=(self.view.with(&[("link", Some(&id)), ("by", Some("day")), ("sort", None), ("page", None)]).href("/app")) { (shown) } }
             }
-            (Dimension::HourOfWeek, Key::Number(hour)) => html! { (hour_name(*hour)) },
+            (Dimension::HourOfWeek | Dimension::PublishedHour, Key::Number(hour)) => {
+                html! { (hour_name(*hour)) }
+            }
             (by, Key::Number(day)) if by.is_time() => html! { (words::day(*day)) },
             _ => html! { a href=(filtered("post")) { (shown) } },
         }

@@ -118,7 +118,7 @@ fn read_conversion(data: &Field<'_>, received_ms: i64) -> Result<Fact, Interpret
         },
         tax_minor: price("tax")?,
         shipping_minor: price("shipping")?,
-        cost_of_goods_minor: None,
+        cost_of_goods_minor: price("cost_of_goods")?,
         renews: None,
         keys: keys(data)?,
     });

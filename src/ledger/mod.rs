@@ -20,6 +20,7 @@ pub mod privacy;
 pub mod rates;
 pub mod reports;
 pub mod rollups;
+pub mod snapshots;
 pub mod sources;
 pub mod sql;
 pub mod workspaces;

@@ -254,6 +254,7 @@ CREATE INDEX conversions_by_journey ON conversions (workspace, order_day, event,
   WHERE touch_count > 1;
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
+CREATE INDEX conversions_with_goods ON conversions (workspace) WHERE cost_of_goods_minor IS NOT NULL;
 CREATE INDEX conversions_by_customer ON conversions (workspace, customer);
 
 -- Status NULL: not (yet) an order: a refund whose order is unknown, another name of an order, or evidence.
@@ -442,6 +443,20 @@ CREATE TABLE costs (
   PRIMARY KEY (workspace, id)
 );
 CREATE INDEX costs_by_workspace ON costs (workspace, from_day);
+
+-- Reports of closed periods as they were when somebody froze them.
+CREATE TABLE snapshots (
+  workspace     TEXT NOT NULL,
+  id            TEXT NOT NULL,        -- UUIDv7
+  name          TEXT NOT NULL,
+  query         TEXT NOT NULL,        -- parameters of the report, form-encoded
+  from_day      BIGINT NOT NULL,
+  to_day        BIGINT NOT NULL,      -- exclusive
+  as_of_ms      BIGINT NOT NULL,
+  settings_hash TEXT NOT NULL,
+  report        TEXT NOT NULL,        -- JSON, as answered then
+  PRIMARY KEY (workspace, id)
+);
 
 -- Exchange rates: one unit of `base` is `rate` units of `currency` on that day.
 CREATE TABLE rates (

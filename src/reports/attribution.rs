@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
-
+use super::frame::{Frame, revenue_basis};
 use super::gather::{Gathered, Measured, gather};
 use super::reconcile::reconcile;
 use super::report::{Report, Row};
 use super::{OneModel, Problem, ReportError, ReportRequest};
-use crate::config::{Attribution, WorkspaceSettings};
+use crate::config::Attribution;
 use crate::domain::ids::LinkId;
-use crate::domain::money::Currency;
 use crate::domain::time::{day_date, now_ms, rfc3339};
 use crate::ledger::reports::{self as sums, Amounts, Clock, Dimension, Key, ReceivedOrders, Slice};
-use crate::ledger::{Ledger, LedgerError, workspaces};
+use crate::ledger::{Ledger, LedgerError};
 
 /// The attribution report of a workspace; its own settings stand over `defaults`.
 pub async fn attribution(
@@ -22,20 +20,14 @@ pub async fn attribution(
     request: &ReportRequest,
     defaults: &Attribution,
 ) -> Result<Report, ReportError> {
-    let found = workspaces::get(ledger, workspace).await?;
-    let found = found.ok_or_else(|| ReportError::UnknownWorkspace(workspace.to_owned()))?;
-    let damaged = |problem: String| LedgerError::Damaged(format!("workspace {workspace}: {problem}"));
-    let zone = TimeZone::get(&found.timezone).map_err(|error| damaged(error.to_string()))?;
-    let currency: Currency = found.currency.parse().map_err(|_| damaged(found.currency.clone()))?;
-    let own: WorkspaceSettings =
-        serde_json::from_str(&found.settings).map_err(|error| damaged(error.to_string()))?;
-    let settings = &own.over_for(defaults, &request.event);
+    let frame = Frame::open(ledger, workspace, &request.event, defaults).await?;
+    let Frame { zone, settings, .. } = &frame;
     let as_of_ms = now_ms();
     let used = sums::days(ledger, workspace).await?;
-    let slice = request.slice(workspace, &zone, used, as_of_ms)?;
+    let slice = request.slice(workspace, zone, used, as_of_ms)?;
 
     let Gathered { rows, totals, models, rival, mut problems } =
-        gather(ledger, &slice, request, &zone, currency).await?;
+        gather(ledger, &slice, request, &frame).await?;
     let orders = sums::received(ledger, &slice).await?;
     let moved = match (slice.clock, request.model.main()) {
         (Clock::Click, OneModel::Touches(model)) => sums::moved(ledger, &slice, model.as_str()).await?,
@@ -46,7 +38,8 @@ pub async fn attribution(
     let credited = Amounts { revenue_minor: credits.revenue_minor, refunds_minor: credits.refunds_minor };
     let (reconciliation, difference) = reconcile(&orders, rival, moved, credited, filtered);
     problems.extend(difference);
-    problems.extend(order_problems(&orders, settings));
+    problems.extend(missing_rates(ledger, &slice, &orders).await?);
+    problems.extend(basis_fallback(&orders, settings));
     let pending = sums::pending(ledger, workspace).await?;
     if pending > 0 {
         let detail = format!("received orders that are not evaluated yet: {pending}");
@@ -59,14 +52,14 @@ pub async fn attribution(
         models,
         from: day_date(slice.from_day as i32),
         to: day_date(slice.to_day as i32),
-        timezone: zone.iana_name().unwrap_or_default().to_owned(),
-        currency,
+        timezone: frame.timezone(),
+        currency: frame.currency,
         clock: slice.clock,
         filters: slice.filters.iter().map(|(d, key)| (*d, name(*d, key).unwrap_or_default())).collect(),
         event: slice.event.clone(),
         revenue_basis: revenue_basis(settings),
         as_of: rfc3339(as_of_ms),
-        settings_hash: settings_hash(defaults, &found.settings),
+        settings_hash: frame.settings_hash,
         rows: rows_of(ledger, &slice, request.by, rows).await?,
         totals: totals.figures,
         totals_by_model: totals.by_model,
@@ -75,14 +68,32 @@ pub async fn attribution(
     })
 }
 
-fn order_problems(orders: &[ReceivedOrders], settings: &Attribution) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let missing: i64 =
-        orders.iter().filter(|o| o.reason.as_deref() == Some("missing_rate")).map(|o| o.count).sum();
-    if missing > 0 {
-        let detail = format!("orders excluded, since no exchange rate is known for their day: {missing}");
-        problems.push(Problem { code: "missing_rate", detail });
+/// Per currency: orders that no exchange rate lets count, and their days.
+async fn missing_rates(
+    ledger: &Ledger,
+    slice: &Slice,
+    orders: &[ReceivedOrders],
+) -> Result<Vec<Problem>, LedgerError> {
+    if orders.iter().all(|group| group.reason.as_deref() != Some("missing_rate")) {
+        return Ok(Vec::new());
     }
+    let problem = |missing: sums::MissingRate| {
+        let date = |day: i64| day_date(i32::try_from(day).unwrap_or(i32::MAX));
+        let detail = format!(
+            "orders in {} excluded for want of an exchange rate: {}, on {} days from {} to {}; PUT /api/v1/rates mends it",
+            missing.currency,
+            missing.orders,
+            missing.days,
+            date(missing.first_day),
+            date(missing.last_day)
+        );
+        Problem { code: "missing_rate", detail }
+    };
+    Ok(sums::missing_rates(ledger, slice).await?.into_iter().map(problem).collect())
+}
+
+fn basis_fallback(orders: &[ReceivedOrders], settings: &Attribution) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let wanted = revenue_basis(settings);
     let mut fallen_back: BTreeMap<&str, i64> = BTreeMap::new();
     for order in orders.iter().filter(|order| order.status != "excluded") {
@@ -96,17 +107,6 @@ fn order_problems(orders: &[ReceivedOrders], settings: &Attribution) -> Vec<Prob
         problems.push(Problem { code: "basis_fallback", detail });
     }
     problems
-}
-
-fn revenue_basis(settings: &Attribution) -> &'static str {
-    use crate::attribution::order::RevenueBasis;
-    // The configuration was checked; an unknown word would be a new one without its meaning here.
-    RevenueBasis::from_setting(&settings.revenue_basis).unwrap_or(RevenueBasis::ExTax).as_str()
-}
-
-/// Over all settings by name and value, as their debug text gives them, and the workspace's own.
-fn settings_hash(defaults: &Attribution, own: &str) -> String {
-    blake3::hash(format!("{defaults:?} {own}").as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Rows with names and labels: time in its order, others by net revenue, the largest first.
@@ -136,7 +136,9 @@ fn name(by: Dimension, key: &Key) -> Option<String> {
         Key::Unallocated => "unallocated".to_owned(),
         Key::Text(text) => text.clone(),
         Key::Number(id) if by == Dimension::Link => LinkId::from_i64(*id).ok()?.to_string(),
-        Key::Number(hour) if by == Dimension::HourOfWeek => hour.to_string(),
+        Key::Number(hour) if matches!(by, Dimension::HourOfWeek | Dimension::PublishedHour) => {
+            hour.to_string()
+        }
         Key::Number(day) => day_date(i32::try_from(*day).ok()?).to_string(),
     })
 }

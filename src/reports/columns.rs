@@ -6,10 +6,10 @@
 
 use super::costs::Cost;
 use crate::domain::money::{Currency, format_minor};
-use crate::ledger::reports::{Clicks, Credits};
+use crate::ledger::reports::{Clicks, Credits, Engagement};
 
 /// One billion: a whole conversion, in the ledger's unit.
-const WHOLE: i128 = 1_000_000_000;
+pub(super) const WHOLE: i128 = 1_000_000_000;
 
 /// What all columns of a row are computed from. None: cannot be told for such rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,9 +20,15 @@ pub struct Figures {
     pub assigned_value: Option<i128>,
     pub cost: Option<Cost>,
     pub assisted: Option<i64>,
+    /// Cost of goods of the credited shares, in minor units times billionths. None: no order states any.
+    pub goods: Option<i128>,
+    /// What the clicks would have cost as advertisements, in minor units times billionths.
+    pub click_value: Option<i128>,
+    /// What networks report of the posts.
+    pub engagement: Option<Engagement>,
 }
 
-pub const COLUMNS: [&str; 20] = [
+pub const COLUMNS: [&str; 26] = [
     "clicks",
     "unique_clicks",
     "bot_clicks",
@@ -43,6 +49,12 @@ pub const COLUMNS: [&str; 20] = [
     "average_order_value",
     "earnings_per_click",
     "assisted_conversions",
+    "cost_of_goods",
+    "profit",
+    "profit_roi_percent",
+    "click_value",
+    "reach",
+    "engagement",
 ];
 
 /// One value as every output shows it.
@@ -91,7 +103,7 @@ impl Figures {
     }
 
     /// The cells in the order of [`COLUMNS`]. `with_rate` says whether clicks and conversions are of the same cohort (clock=click).
-    pub fn cells(&self, currency: Currency, with_rate: bool) -> [Cell; 20] {
+    pub fn cells(&self, currency: Currency, with_rate: bool) -> [Cell; COLUMNS.len()] {
         let exponent = currency.exponent();
         let money = |minor: i64| Cell::Money(format_minor(minor, currency));
         let or_null = |units: Option<i128>, cell: &dyn Fn(i128) -> Cell| units.map_or(Cell::Null, cell);
@@ -107,6 +119,8 @@ impl Figures {
         let cost = self.cost.map(|cost| i128::from(cost.total_minor()));
         let assigned = self.assigned_value.and_then(|value| ratio(value, WHOLE));
         let per_click = |minor: i128| ratio(minor * 100, human?);
+        let profit = self.goods.zip(cost).map(|(goods, cost)| (net - cost) * WHOLE - goods);
+        let profit_roi = || ratio(profit? * 10_000, cost? * WHOLE);
         let with_assigned = |cost: i128| ratio((net + assigned? - cost) * 10_000, cost);
         [
             count(self.clicks.map(|clicks| clicks.human)),
@@ -129,12 +143,18 @@ impl Figures {
             whole_money(ratio(revenue * WHOLE, weight)),
             fine_money(per_click(net)),
             count(self.assisted),
+            whole_money(self.goods.and_then(|goods| ratio(goods, WHOLE))),
+            whole_money(profit.and_then(|profit| ratio(profit, WHOLE))),
+            number(profit_roi(), 2),
+            whole_money(self.click_value.and_then(|value| ratio(value, WHOLE))),
+            count(self.engagement.map(|engagement| engagement.reach)),
+            count(self.engagement.map(|engagement| engagement.actions)),
         ]
     }
 }
 
 /// Rounded half to even. None where the denominator is 0.
-fn ratio(numerator: i128, denominator: i128) -> Option<i128> {
+pub(super) fn ratio(numerator: i128, denominator: i128) -> Option<i128> {
     if denominator == 0 {
         return None;
     }
@@ -148,7 +168,7 @@ fn ratio(numerator: i128, denominator: i128) -> Option<i128> {
 }
 
 /// `units` at `scale` digits behind the point, trailing zeros kept: 1234 at 2 is `12.34`.
-fn decimal(units: i128, scale: u32) -> String {
+pub(super) fn decimal(units: i128, scale: u32) -> String {
     let sign = if units < 0 { "-" } else { "" };
     let one = 10u128.pow(scale);
     let (whole, rest) = (units.unsigned_abs() / one, units.unsigned_abs() % one);
@@ -188,6 +208,18 @@ mod tests {
         check(20_000, 0, 0, "");
         check(0, 0, 0, "");
         check(10_000, 0, 30_000, "-66.67");
+    }
+
+    #[test]
+    fn profit_is_what_goods_and_posts_leave() {
+        let some = Figures { goods: Some(3_000 * WHOLE + WHOLE / 2), ..figures(10_000, 2_000, 1_000) };
+        assert_eq!(cell(&some, "cost_of_goods"), "30.00");
+        // 3,999.5 cents, half to even.
+        assert_eq!(cell(&some, "profit"), "40.00");
+        assert_eq!(cell(&some, "profit_roi_percent"), "399.95");
+        assert_eq!(cell(&figures(10_000, 0, 1_000), "profit"), "");
+        assert_eq!(cell(&Figures { cost: None, ..some }, "profit"), "");
+        assert_eq!(cell(&Figures { cost: Some(Cost::default()), ..some }, "profit_roi_percent"), "");
     }
 
     #[test]

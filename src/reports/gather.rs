@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 
 use super::costs::{self, Cost};
+use super::extras;
+use super::frame::Frame;
 use super::period::{self, Paths};
 use super::{Figures, OneModel, Problem, ReportError, ReportModel, ReportRequest};
 use crate::attribution::models::Model;
-use crate::domain::money::Currency;
 use crate::domain::time::hour_of_week;
 use crate::ledger::reports::{self as sums, Amounts, Clicks, Credits, Dimension, Key, Slice};
 use crate::ledger::{Ledger, LedgerError};
@@ -39,10 +40,16 @@ pub async fn gather(
     ledger: &Ledger,
     slice: &Slice,
     request: &ReportRequest,
-    zone: &TimeZone,
-    currency: Currency,
+    frame: &Frame,
 ) -> Result<Gathered, ReportError> {
+    let (zone, currency) = (&frame.zone, frame.currency);
     let mut all = Gathered::default();
+    if request.by == Dimension::PublishedHour {
+        let by_post = ReportRequest { by: Dimension::Post, ..request.clone() };
+        all = Box::pin(gather(ledger, slice, &by_post, frame)).await?;
+        extras::by_published_hour(ledger, &slice.workspace, zone, &mut all).await?;
+        return Ok(all);
+    }
     clicks(ledger, slice, request.by, &mut all).await?;
     credits(ledger, slice, request, zone, &mut all).await?;
     if let OneModel::Touches(model) = request.model.main() {
@@ -66,6 +73,9 @@ pub async fn gather(
         let whole = sums::assisted(ledger, slice, None).await?;
         all.totals.figures.assisted = Some(whole.iter().map(|(_, conversions)| conversions).sum());
     }
+    extras::goods(ledger, slice, request, zone, currency, &mut all).await?;
+    extras::click_value(ledger, slice, request.by, currency, &frame.settings, &mut all).await?;
+    extras::engagement(ledger, slice, request.by, &mut all).await?;
     // Rows know what the whole knows.
     let (whole, models) = (all.totals.figures, all.models.len());
     for measured in all.rows.values_mut() {
@@ -73,6 +83,7 @@ pub async fn gather(
         figures.clicks = figures.clicks.or(whole.clicks.map(|_| Clicks::default()));
         figures.cost = figures.cost.or(whole.cost.map(|_| Cost::default()));
         figures.assisted = figures.assisted.or(whole.assisted.map(|_| 0));
+        figures.click_value = figures.click_value.or(whole.click_value.map(|_| 0));
         figures.assigned_value = figures.assigned_value.or(whole.assigned_value.map(|_| 0));
         measured.by_model.resize(models, Credits::default());
     }
@@ -81,7 +92,7 @@ pub async fn gather(
 
 /// The rows that a key of the ledger stands for: a set of tags is many, and a quarter of an hour belongs to
 /// an hour of the week.
-fn rows_of(by: Dimension, key: &Key, zone: &TimeZone) -> Result<Vec<Key>, LedgerError> {
+pub(super) fn rows_of(by: Dimension, key: &Key, zone: &TimeZone) -> Result<Vec<Key>, LedgerError> {
     Ok(match (by, key) {
         (Dimension::Tag, key) => match sums::tags_of(key)? {
             tags if tags.is_empty() => vec![Key::None],
@@ -156,7 +167,7 @@ async fn credits(
     let of_period = match request.model {
         ReportModel::One(model) if model.is_of_period() => vec![model],
         // Where they have no answer the others stand without them.
-        ReportModel::All { order, transform } if period::check(request).is_ok() => {
+        ReportModel::All { order, transform, of_period: true } if period::check(request).is_ok() => {
             vec![OneModel::Markov { order, transform }, OneModel::Shapley { transform }]
         }
         _ => Vec::new(),

@@ -6,22 +6,32 @@
 
 mod attribution;
 mod columns;
+mod compare;
 mod costs;
 mod csv;
+mod extras;
+mod frame;
 mod gather;
 mod model;
 mod period;
 mod query;
 mod reconcile;
 mod report;
+mod retention;
+mod sheet;
+mod snapshot;
 mod table;
 
 pub use attribution::attribution;
 pub use columns::{COLUMNS, Cell, Figures};
+pub use compare::{CompareRequest, compare};
 pub use model::{NAMES as MODEL_NAMES, OneModel, ReportModel};
 pub use query::{Bound, ReportRequest};
 pub use reconcile::{Line, Reconciliation, ToTotals};
 pub use report::{MODEL_COLUMNS, Report, Row};
+pub use retention::{RetentionRequest, retention};
+pub use sheet::{Sheet, SheetRow};
+pub use snapshot::{difference, freeze};
 
 use crate::ledger::LedgerError;
 
@@ -45,7 +55,8 @@ impl ReportError {
 /// Something that a reader of the report must know: money that is missing from it, for instance.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// `missing_rate`, `basis_fallback`, `pending`, `not_reconciled`, `no_null_paths`, `model_left_out`.
+    /// `missing_rate`, `basis_fallback`, `pending`, `not_reconciled`, `no_null_paths`, `model_left_out`,
+    /// `cost_of_goods_missing`, `unknown_customer`.
     pub code: &'static str,
     pub detail: String,
 }

@@ -11,6 +11,8 @@ pub enum ReportModel {
     All {
         order: usize,
         transform: Transform,
+        /// Whether the models of the period are among them, where they have an answer.
+        of_period: bool,
     },
 }
 
@@ -36,7 +38,7 @@ impl ReportModel {
     /// `order` and `transform` matter to markov and shapley only.
     pub fn new(name: &str, order: usize, transform: Transform) -> Option<Self> {
         Some(match name {
-            "all" => Self::All { order, transform },
+            "all" => Self::All { order, transform, of_period: true },
             "markov" => Self::One(OneModel::Markov { order, transform }),
             "shapley" => Self::One(OneModel::Shapley { transform }),
             name => Self::One(OneModel::Touches(name.parse().ok()?)),
@@ -61,11 +63,10 @@ impl ReportModel {
     /// The order of markov and what is done with repeated keys, where a model of the period is asked for.
     pub fn of_period(self) -> Option<(usize, Transform)> {
         match self {
-            Self::All { order, transform } | Self::One(OneModel::Markov { order, transform }) => {
-                Some((order, transform))
-            }
+            Self::All { order, transform, of_period: true }
+            | Self::One(OneModel::Markov { order, transform }) => Some((order, transform)),
             Self::One(OneModel::Shapley { transform }) => Some((1, transform)),
-            Self::One(OneModel::Touches(_)) => None,
+            Self::One(OneModel::Touches(_)) | Self::All { .. } => None,
         }
     }
 }

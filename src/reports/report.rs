@@ -63,7 +63,7 @@ impl Report {
     }
 
     /// The fixed columns of a row.
-    pub fn cells(&self, figures: &Figures) -> [Cell; 20] {
+    pub fn cells(&self, figures: &Figures) -> [Cell; COLUMNS.len()] {
         figures.cells(self.currency, self.clock == Clock::Click)
     }
 
@@ -100,6 +100,23 @@ impl Report {
             event: self.event.clone(),
             filters,
         }
+    }
+
+    /// The path of the API that lists the orders behind a number of the reconciliation.
+    pub fn orders_path(&self, status: Option<&str>, reason: Option<&str>) -> String {
+        let (from, to) = (self.from.to_string(), self.to.to_string());
+        let source = self.filters.iter().find(|(dimension, _)| *dimension == Dimension::Source);
+        let parameters = [
+            ("event", Some(self.event.as_str())),
+            ("from", Some(&from)),
+            ("to", Some(&to)),
+            ("status", status),
+            ("reason", reason),
+            ("source", source.map(|(_, value)| value.as_str())),
+        ];
+        let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        format!("/api/v1/conversions?{query}")
     }
 
     /// An amount of the report's currency as a decimal.
@@ -207,6 +224,28 @@ impl Serialize for JsonReconciliation<'_> {
         map.serialize_entry("unattributed", &Map(all.unattributed.iter().map(|(k, line)| (k, line.orders))))?;
         map.serialize_entry("excluded", &Map(all.excluded.iter().map(|(k, line)| (k, line.orders))))?;
         map.serialize_entry("amounts", &JsonAmounts(self.0))?;
+        map.serialize_entry("details", &JsonDetails(self.0))?;
+        map.end()
+    }
+}
+
+/// Where the orders behind each number are listed.
+struct JsonDetails<'a>(&'a Report);
+
+impl Serialize for JsonDetails<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = &self.0.reconciliation;
+        let list = |status: Option<&str>, reason: Option<&str>| self.0.orders_path(status, reason);
+        let by_reason = |status: &'static str, lines: &std::collections::BTreeMap<String, Line>| {
+            let entries: Vec<_> =
+                lines.keys().map(|reason| (reason.clone(), list(Some(status), Some(reason)))).collect();
+            Map(entries.into_iter())
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("orders_received", &list(None, None))?;
+        map.serialize_entry("attributed", &list(Some("attributed"), None))?;
+        map.serialize_entry("unattributed", &by_reason("unattributed", &all.unattributed))?;
+        map.serialize_entry("excluded", &by_reason("excluded", &all.excluded))?;
         map.end()
     }
 }

@@ -139,7 +139,7 @@ impl Report {
 }
 
 /// Lines of at most [`WIDTH`] characters, each ended, those after the first indented.
-fn wrapped(text: &str) -> String {
+pub(super) fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in text.split(' ') {
@@ -158,7 +158,7 @@ fn wrapped(text: &str) -> String {
     lines + "\n"
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     match text.chars().count() > width {
         true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
         false => text.to_owned(),

@@ -10,6 +10,7 @@ mod links;
 mod matching;
 mod posts;
 mod protocol;
+mod reports;
 mod rules;
 mod server;
 mod sources;

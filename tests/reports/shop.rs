@@ -7,7 +7,7 @@ use utmost::config::{Attribution, Config};
 use utmost::domain::ids::LinkId;
 use utmost::domain::time::day_number;
 use utmost::ledger::{Ledger, Synchronous, Tx, sql};
-use utmost::reports::{Report, ReportError, ReportRequest};
+use utmost::reports::{CompareRequest, Report, ReportError, ReportRequest, RetentionRequest, Sheet};
 
 pub const WORKSPACE: &str = "default";
 
@@ -36,6 +36,8 @@ pub struct Order<'a> {
     pub basis: &'a str,
     /// The difference that exchange rates make to all refunds together, on the day of the last.
     pub fx_minor: i64,
+    pub customer: Option<&'a str>,
+    pub cost_of_goods_minor: Option<i64>,
 }
 
 pub const SALE: Order<'static> = Order {
@@ -50,6 +52,8 @@ pub const SALE: Order<'static> = Order {
     assigned_value_minor: None,
     basis: "ex_tax",
     fx_minor: 0,
+    customer: None,
+    cost_of_goods_minor: None,
 };
 
 pub enum Value<'a> {
@@ -161,11 +165,16 @@ impl Shop {
     pub async fn order(&mut self, order: Order<'_>) -> i64 {
         let id = self.next;
         self.next += 1;
+        let touch = |(link, date): &Touch<'_>| match link {
+            Some(link) => format!("{link}.1.{}", day(date)),
+            None => "-paid_search".to_owned(),
+        };
+        let journey = order.touches.iter().map(touch).collect::<Vec<_>>().join(" ");
         let refunded: i64 = order.refunds.iter().map(|(_, minor)| minor).sum();
         self.insert(
             "conversions (id, workspace, source, order_id, due, evaluated_ms, received_ms, event, status, reason,
                occurred_ms, t_ms, order_day, currency, total_minor, gross_minor, refunds_minor, net_minor, basis,
-               assigned_value_minor)",
+               assigned_value_minor, customer, cost_of_goods_minor, touch_count, journey)",
             &[
                 N(id),
                 T(WORKSPACE),
@@ -187,6 +196,10 @@ impl Shop {
                 N(order.amount_minor - refunded),
                 T(order.basis),
                 order.assigned_value_minor.map_or(Value::None, N),
+                order.customer.map_or(Value::None, T),
+                order.cost_of_goods_minor.map_or(Value::None, N),
+                if order.touches.is_empty() { Value::None } else { N(order.touches.len() as i64) },
+                if order.touches.is_empty() { Value::None } else { T(&journey) },
             ],
         )
         .await;
@@ -304,12 +317,22 @@ impl Shop {
             .await;
     }
 
+    pub async fn compare(&mut self, query: &str) -> Result<Sheet, ReportError> {
+        self.commit().await;
+        let request = CompareRequest::parse(pairs(query))?;
+        utmost::reports::compare(&self.ledger, WORKSPACE, &request, &settings()).await
+    }
+
+    pub async fn retention(&mut self, query: &str) -> Result<Sheet, ReportError> {
+        self.commit().await;
+        let request = RetentionRequest::parse(pairs(query))?;
+        utmost::reports::retention(&self.ledger, WORKSPACE, &request, &settings()).await
+    }
+
     /// The report for `name=value&...`.
     pub async fn report(&mut self, query: &str) -> Result<Report, ReportError> {
         self.commit().await;
-        let pairs =
-            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap());
-        let request = ReportRequest::parse(pairs)?;
+        let request = ReportRequest::parse(pairs(query))?;
         utmost::reports::attribution(&self.ledger, WORKSPACE, &request, &settings()).await
     }
 
@@ -318,6 +341,10 @@ impl Shop {
             tx.commit().await.unwrap();
         }
     }
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap())
 }
 
 pub fn settings() -> Attribution {
@@ -339,6 +366,22 @@ pub fn rows(report: &Report, columns: &[&str]) -> Vec<String> {
                 }
             };
             format!("{}: {}", name.unwrap_or("-"), columns.iter().map(cell).collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+/// `key: cell cell ...` for each row of a sheet and its totals, columns as asked.
+pub fn sheet_rows(sheet: &Sheet, columns: &[&str]) -> Vec<String> {
+    let place = |column: &&str| sheet.columns.iter().position(|name| name == column).unwrap();
+    let places: Vec<usize> = columns.iter().map(place).collect();
+    let rows = sheet.rows.iter().map(|row| (row.name.as_deref().unwrap_or("-"), &row.cells));
+    rows.chain(sheet.totals.iter().map(|cells| ("total", cells)))
+        .map(|(name, cells)| {
+            let texts = places.iter().map(|place| match cells[*place].to_string() {
+                text if text.is_empty() => "null".to_owned(),
+                text => text,
+            });
+            format!("{name}: {}", texts.collect::<Vec<_>>().join(" "))
         })
         .collect()
 }

@@ -286,7 +286,7 @@ pub async fn journeys(
     Ok(journeys)
 }
 
-fn credit_key_sql(slice: &Slice, by: Dimension) -> String {
+pub(super) fn credit_key_sql(slice: &Slice, by: Dimension) -> String {
     match by {
         Dimension::Link => "g.link".to_owned(),
         Dimension::Source => "g.source".to_owned(),
@@ -316,7 +316,7 @@ fn join_links(query: &mut Query, slice: &Slice, by: Dimension) {
     }
 }
 
-fn join_credits(query: &mut Query, slice: &Slice, by: Dimension) {
+pub(super) fn join_credits(query: &mut Query, slice: &Slice, by: Dimension) {
     join_links(query, slice, by);
     let of_touch = |dimension: &Dimension| matches!(dimension, Dimension::Country | Dimension::Device);
     let hour = by == Dimension::HourOfWeek;
@@ -334,7 +334,7 @@ fn join_credits(query: &mut Query, slice: &Slice, by: Dimension) {
     }
 }
 
-fn and_credits(query: &mut Query, slice: &Slice) {
+pub(super) fn and_credits(query: &mut Query, slice: &Slice) {
     let day = slice.clock.column();
     query.push(" WHERE g.workspace = ").text(&slice.workspace);
     query.push(&format!(" AND g.{day} >= ")).number(slice.from_day);

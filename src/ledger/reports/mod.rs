@@ -3,10 +3,12 @@
 //! SQL text is put together here from closed enums; what users wrote is always bound.
 
 mod costs;
+mod extras;
 mod figures;
 mod null_paths;
 mod orders;
 mod reconcile;
+mod retention;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -15,6 +17,10 @@ use super::{Ledger, LedgerError};
 use crate::domain::ids::LinkId;
 
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
+pub use extras::{
+    Engagement, Goods, MissingRate, any_goods, clicks_of_networks, engagement, goods, missing_rates,
+    published,
+};
 pub use figures::{
     Assigned, Clicks, Credits, JourneyPath, PathKey, assigned, assisted, clicks, credits, journeys, touches,
 };
@@ -24,6 +30,7 @@ pub use orders::{
     networks_of_posts, order, orders, post,
 };
 pub use reconcile::{Amounts, ReceivedOrders, moved, received, rival_share};
+pub use retention::{Purchase, Touched, anonymous_purchases, link_keys, purchases, same_customers};
 
 /// What rows can stand for and what can be filtered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,10 +55,12 @@ pub enum Dimension {
     /// Keyed by its first day.
     Month,
     HourOfWeek,
+    /// When the post was published.
+    PublishedHour,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Post,
         Self::Network,
         Self::Campaign,
@@ -70,6 +79,7 @@ impl Dimension {
         Self::Week,
         Self::Month,
         Self::HourOfWeek,
+        Self::PublishedHour,
     ];
 
     /// The name in requests and answers.
@@ -93,6 +103,7 @@ impl Dimension {
             Self::Week => "week",
             Self::Month => "month",
             Self::HourOfWeek => "hour_of_week",
+            Self::PublishedHour => "published_hour_of_week",
         }
     }
 
@@ -101,7 +112,7 @@ impl Dimension {
     }
 
     pub fn is_time(self) -> bool {
-        matches!(self, Self::Day | Self::Week | Self::Month | Self::HourOfWeek)
+        matches!(self, Self::Day | Self::Week | Self::Month | Self::HourOfWeek | Self::PublishedHour)
     }
 
     /// Whether it is known from the click's link alone.
