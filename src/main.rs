@@ -28,6 +28,8 @@ enum Command {
     Report(cli::report::ReportArgs),
     /// Feed kept webhooks to the worker again, such as those that it could not interpret
     Replay(cli::replay::ReplayArgs),
+    /// Store exchange rates from a file, such as the European Central Bank's
+    Rates(cli::rates::RatesArgs),
     /// Attribute the paths of a CSV file by any model
     Model(cli::model::ModelArgs),
     /// Ask a running utmost whether it is ready; for health checks
@@ -73,6 +75,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             result
         }),
         Command::Replay(args) => runtime.block_on(cli::replay::run(args, &config, &mut out)),
+        Command::Rates(args) => runtime.block_on(cli::rates::run(args, &config, &mut out)),
         Command::Health => runtime.block_on(cli::serve::health(&config)),
         Command::Demo(_) | Command::Model(_) => Ok(()),
     }

@@ -220,15 +220,29 @@ async fn bad_input_is_named_and_leaves_nothing() {
     })
     .await;
     assert!(dead["data"][0]["problem"].as_str().unwrap().contains("cut off"), "{dead:#}");
+    let command = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_utmost"))
+            .args(arguments)
+            .env("UTMOST_SERVER__LISTEN", server.base.trim_start_matches("http://"))
+            .env("UTMOST_AUTH__ADMIN_KEY", support::ADMIN_KEY)
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
+    };
     // It can be fed again by the command line too, and stays dead, since nothing has changed.
-    let replayed = std::process::Command::new(env!("CARGO_BIN_EXE_utmost"))
-        .args(["replay", "--dead"])
-        .env("UTMOST_SERVER__LISTEN", server.base.trim_start_matches("http://"))
-        .env("UTMOST_AUTH__ADMIN_KEY", support::ADMIN_KEY)
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
+    let replayed = command(&["replay", "--dead"]);
     assert!(String::from_utf8_lossy(&replayed.stdout).contains("1 deliveries"), "{replayed:?}");
+    // So can exchange rates; a mistake in the file names its line.
+    let file = dir.path().join("rates.csv");
+    for (text, expected) in [
+        ("Date, USD, JPY, \n23 November 2026, 1.05, 160.1, \n", "2 rates are stored"),
+        ("Date,USD\n2026-11-23,1.05\nyesterday,1.05\n", "line 3"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = command(&["rates", "rates.csv"]);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(String::from_utf8_lossy(&said).contains(expected), "{}", String::from_utf8_lossy(&said));
+    }
     let links = client.api(Method::GET, "/api/v1/links", None).await.unwrap();
     assert_eq!(links["data"].as_array().unwrap().len(), 1, "{links:#}");
     let conversions = client.api(Method::GET, "/api/v1/conversions", None).await.unwrap();

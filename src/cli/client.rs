@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -45,10 +45,15 @@ impl Client {
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
+    /// The header that goes with calls of the API.
+    pub fn authorization(&self) -> anyhow::Result<HeaderValue> {
+        Ok(format!("Bearer {}", self.key).parse()?)
+    }
+
     /// A call of the API; anything but success is an error that shows the answer.
     pub async fn api(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {}", self.key).parse()?);
+        headers.insert("authorization", self.authorization()?);
         let body = match body {
             Some(body) => {
                 headers.insert("content-type", "application/json".parse()?);

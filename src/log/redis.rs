@@ -4,6 +4,7 @@
 mod connection;
 mod lane;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::append::Batcher;
-use super::record::{Click, Delivery, Record};
+use super::record::{Click, ClientNetwork, Delivery, Record};
 use super::spool::Spool;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
 pub use connection::RedisError;
@@ -261,14 +262,25 @@ impl RedisLog {
 }
 
 impl Store {
-    /// A visitor's clicks are in one partition; without a visitor the click's id spreads them.
+    /// A person's clicks are in one partition, so that one reader counts them one after the other: by the
+    /// visitor, or by what tells people without one apart, their network and browser.
     fn key_of_click(&self, click: &Click<'_>) -> usize {
-        let spread: [u8; 4] = match &click.visitor {
-            Some(visitor) => visitor.as_bytes()[..4].try_into(),
-            None => click.id.as_bytes()[12..].try_into(),
-        }
-        .expect("4 bytes");
-        key_index(Stream::Clicks, self.partition(u32::from_be_bytes(spread)))
+        let spread = match &click.visitor {
+            Some(visitor) => {
+                u32::from_be_bytes(visitor.as_bytes()[..4].try_into().expect("a visitor has 12 bytes"))
+            }
+            None => {
+                let mut hasher = crc32fast::Hasher::new();
+                match click.address.map(ClientNetwork::address) {
+                    Some(IpAddr::V4(address)) => hasher.update(&address.octets()),
+                    Some(IpAddr::V6(address)) => hasher.update(&address.octets()),
+                    None => {}
+                }
+                hasher.update(click.user_agent.as_bytes());
+                hasher.finalize()
+            }
+        };
+        key_index(Stream::Clicks, self.partition(spread))
     }
 
     fn key_of_delivery(&self, delivery: &Delivery) -> usize {

@@ -3,6 +3,7 @@
 mod access;
 mod conversions;
 mod costs;
+mod currencies;
 mod customers;
 mod events;
 mod lifecycle;

@@ -1,6 +1,7 @@
 //! Tells a world to a real worker on real stores, in some order, with crashes and restarts.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
@@ -279,12 +280,14 @@ impl<'a> Stage<'a> {
 
     /// As docs/STREAMS.md says; the log itself writes marks only by way of its spool.
     async fn add_click(&self, mut redis: MultiplexedConnection, click: &Click<'_>) {
-        let spread: [u8; 4] = match &click.visitor {
-            Some(visitor) => visitor.as_bytes()[..4].try_into(),
-            None => click.id.as_bytes()[12..].try_into(),
-        }
-        .expect("4 bytes");
-        let partition = u32::from_be_bytes(spread) % u32::from(PARTITIONS);
+        let spread = match (&click.visitor, click.address.map(ClientNetwork::address)) {
+            (Some(visitor), _) => u32::from_be_bytes(visitor.as_bytes()[..4].try_into().expect("4 bytes")),
+            (None, Some(IpAddr::V4(address))) => {
+                crc32fast::hash(&[&address.octets()[..], click.user_agent.as_bytes()].concat())
+            }
+            (None, _) => crc32fast::hash(click.user_agent.as_bytes()),
+        };
+        let partition = spread % u32::from(PARTITIONS);
         let mut command = redis::cmd("XADD");
         command.arg(format!("{}:1:clicks:{{{partition}}}", self.prefix)).arg("*");
         click.fields(|name, value| {

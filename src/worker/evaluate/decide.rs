@@ -240,3 +240,6 @@ fn credits(
     }
     credits
 }
+
+#[cfg(test)]
+mod tests;
