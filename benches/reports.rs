@@ -5,6 +5,7 @@
 //! counts by day), 100,000 orders with one to four touches, and costs of all kinds. With FILE it is kept
 //! there and used again. Each report is asked for several times; the median counts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -271,37 +272,56 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) {
         Rows::of("clicks_by_device (workspace, day, link, revision, device, human, uniques, bots, recorded)");
     let mut by_hour =
         Rows::of("clicks_by_hour (workspace, month, hour, link, revision, human, uniques, bots, recorded)");
+    let mut by_month =
+        Rows::of("clicks_by_month (workspace, month, link, revision, human, uniques, bots, recorded)");
+    let mut in_all = Rows::of("clicks_in_all (workspace, day, part, value, human, uniques, bots, recorded)");
+    let mut of_month = vec![(0, 0); LINKS as usize];
     for day in FIRST_DAY..FIRST_DAY + DAYS {
+        let mut of_day = BTreeMap::from([(("all", ""), (0, 0))]);
         for n in 0..LINKS {
-            let human = random.random_range(0..13);
+            let human: i64 = random.random_range(0..13);
+            let (bots, recorded) = (human / 8, human + human / 8);
             if human > 0 {
-                by_day.add(tx, row!["default", day, link(n), 1, human, 0, human / 8, 0, 0, human]).await;
+                by_day.add(tx, row!["default", day, link(n), 1, human, 0, bots, 0, 0, human]).await;
                 let country = ["DE", "FR", "US"][random.random_range(0..3)];
                 by_country
-                    .add(
-                        tx,
-                        row!["default", day, link(n), 1, country, human, human, human / 8, human + human / 8],
-                    )
+                    .add(tx, row!["default", day, link(n), 1, country, human, human, bots, recorded])
                     .await;
                 let device = if random.random_bool(0.8) { "mobile" } else { "desktop" };
                 by_device
-                    .add(
-                        tx,
-                        row!["default", day, link(n), 1, device, human, human, human / 8, human + human / 8],
-                    )
+                    .add(tx, row!["default", day, link(n), 1, device, human, human, bots, recorded])
                     .await;
+                for part in [("all", ""), ("country", country), ("device", device)] {
+                    let sums = of_day.entry(part).or_default();
+                    *sums = (sums.0 + human, sums.1 + bots);
+                }
+                let sums = &mut of_month[n as usize];
+                *sums = (sums.0 + human, sums.1 + bots);
             }
         }
-        if month_start(day) == day {
+        for ((part, value), (human, bots)) in of_day {
+            in_all.add(tx, row!["default", day, part, value, human, human, bots, human + bots]).await;
+        }
+        let month = month_start(day);
+        if day + 1 == FIRST_DAY + DAYS || month_start(day + 1) != month {
+            for (n, (human, bots)) in (0..).zip(of_month.iter_mut().map(std::mem::take)) {
+                let row = row!["default", month, link(n), 1, human, human, bots, human + bots];
+                by_month.add(tx, row).await;
+            }
+        }
+        if month == day {
             for hour in 0..168 {
                 for n in (hour % 4..LINKS).step_by(4) {
                     let row = row!["default", day, hour, link(n), 1, 5, 5, 0, 5];
                     by_hour.add(tx, row).await;
                 }
+                let human = 5 * LINKS / 4;
+                let row = row!["default", day, "hour", hour.to_string(), human, human, 0, human];
+                in_all.add(tx, row).await;
             }
         }
     }
-    for rows in [&mut by_day, &mut by_country, &mut by_device, &mut by_hour] {
+    for rows in [&mut by_day, &mut by_month, &mut by_country, &mut by_device, &mut by_hour, &mut in_all] {
         rows.write(tx).await;
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{Ledger, LedgerError, Tx, sql};
 use crate::domain::ids::{ClickId, LinkId};
-use crate::worker::rollup::{Counts, Key, Rollups};
+use crate::worker::rollup::{Counts, Key, Part, Rollups};
 
 const ROWS_PER_STATEMENT: usize = 250;
 
@@ -44,7 +44,7 @@ pub async fn move_position(
 }
 
 /// Adds a batch's counts to all rollups.
-pub async fn add(tx: &mut Tx, rollups: &Rollups) -> Result<(), LedgerError> {
+pub async fn add(tx: &mut Tx, rollups: &Rollups<'_>) -> Result<(), LedgerError> {
     let by_day: Vec<_> = rollups.by_day.iter().collect();
     for chunk in by_day.chunks(ROWS_PER_STATEMENT) {
         let text = format!(
@@ -61,7 +61,7 @@ pub async fn add(tx: &mut Tx, rollups: &Rollups) -> Result<(), LedgerError> {
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, link, revision, ()), counts) in chunk {
             query = query
-                .bind(workspace.as_str())
+                .bind(*workspace)
                 .bind(i64::from(*day))
                 .bind(link.as_i64())
                 .bind(*revision)
@@ -74,54 +74,93 @@ pub async fn add(tx: &mut Tx, rollups: &Rollups) -> Result<(), LedgerError> {
         }
         query.execute(&mut **tx).await?;
     }
-    let country = |code: &[u8; 2]| match code {
-        [0, 0] => String::new(),
-        code => String::from_utf8_lossy(code).into_owned(),
-    };
-    add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Text(country(c))).await?;
-    add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Text(d.as_str().into())).await?;
-    add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Text(r.clone())).await?;
-    add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |hour| Number(i64::from(*hour))).await
+    add_dimension(tx, "clicks_by_month", "", &rollups.by_month, |()| None).await?;
+    add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Some(Text(country(c))))
+        .await?;
+    add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Some(Text(d.as_str().into())))
+        .await?;
+    add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Some(Text((*r).into())))
+        .await?;
+    add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |h| Some(Number(i64::from(*h)))).await?;
+    add_in_all(tx, &rollups.in_all).await
 }
 
-use Dimension::{Number, Text};
+fn country(code: &[u8; 2]) -> String {
+    match code {
+        [0, 0] => String::new(),
+        code => String::from_utf8_lossy(code).into_owned(),
+    }
+}
 
-enum Dimension {
+use Value::{Number, Text};
+
+enum Value {
     Text(String),
     Number(i64),
 }
 
+/// `column`: of the one more dimension, empty where there is none.
 async fn add_dimension<D>(
     tx: &mut Tx,
     table: &str,
     column: &str,
-    rollup: &BTreeMap<Key<D>, Counts>,
-    value: impl Fn(&D) -> Dimension,
+    rollup: &BTreeMap<Key<'_, D>, Counts>,
+    value: impl Fn(&D) -> Option<Value>,
 ) -> Result<(), LedgerError> {
-    let day = if table == "clicks_by_hour" { "month" } else { "day" };
+    let day = if matches!(table, "clicks_by_hour" | "clicks_by_month") { "month" } else { "day" };
+    let (key, width) = match column {
+        "" => (format!("workspace, {day}, link, revision"), 8),
+        column => (format!("workspace, {day}, link, revision, {column}"), 9),
+    };
     let rows: Vec<_> = rollup.iter().collect();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let text = format!(
-            "INSERT INTO {table} (workspace, {day}, link, revision, {column}, human, uniques, bots, recorded)
-             VALUES {} ON CONFLICT (workspace, {day}, link, revision, {column}) DO UPDATE SET
-               human = {table}.human + excluded.human,
-               uniques = {table}.uniques + excluded.uniques,
-               bots = {table}.bots + excluded.bots,
-               recorded = {table}.recorded + excluded.recorded",
-            sql::values(chunk.len(), 9)
-        );
+        let text = adding(table, &key, chunk.len(), width);
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, link, revision, dimension), counts) in chunk {
-            query = query.bind(workspace.as_str()).bind(i64::from(*day)).bind(link.as_i64()).bind(*revision);
+            query = query.bind(*workspace).bind(i64::from(*day)).bind(link.as_i64()).bind(*revision);
             query = match value(dimension) {
-                Text(text) => query.bind(text),
-                Number(number) => query.bind(number),
+                Some(Text(text)) => query.bind(text),
+                Some(Number(number)) => query.bind(number),
+                None => query,
             };
             query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
         }
         query.execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+async fn add_in_all(tx: &mut Tx, in_all: &BTreeMap<(&str, i32, Part), Counts>) -> Result<(), LedgerError> {
+    let rows: Vec<_> = in_all.iter().collect();
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let text = adding("clicks_in_all", "workspace, day, part, value", chunk.len(), 8);
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for ((workspace, day, part), counts) in chunk {
+            let (part, value) = match part {
+                Part::All => ("all", String::new()),
+                Part::Country(code) => ("country", country(code)),
+                Part::Device(device) => ("device", device.as_str().to_owned()),
+                Part::Hour(hour) => ("hour", hour.to_string()),
+            };
+            query = query.bind(*workspace).bind(i64::from(*day)).bind(part).bind(value);
+            query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
+        }
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// The statement that adds rows of `width` values: the key's columns, then counts of four kinds.
+fn adding(table: &str, key: &str, rows: usize, width: usize) -> String {
+    format!(
+        "INSERT INTO {table} ({key}, human, uniques, bots, recorded) VALUES {}
+         ON CONFLICT ({key}) DO UPDATE SET
+           human = {table}.human + excluded.human,
+           uniques = {table}.uniques + excluded.uniques,
+           bots = {table}.bots + excluded.bots,
+           recorded = {table}.recorded + excluded.recorded",
+        sql::values(rows, width)
+    )
 }
 
 /// A link's workspace and, oldest first, its revisions with the time from which each holds.

@@ -378,14 +378,14 @@ CREATE TABLE clicks_by_month (
   revision  BIGINT NOT NULL,
   month     BIGINT NOT NULL,          -- first day of the month, as a day number
   human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
-  PRIMARY KEY (link, revision, month)
+  PRIMARY KEY (workspace, month, link, revision)
 ) WITHOUT ROWID;
--- Of all links together: by day alone, by country and by device.
+-- Of all links together: by day alone, by country, by device, and by month and hour of the week.
 CREATE TABLE clicks_in_all (
   workspace TEXT NOT NULL,
-  part      TEXT NOT NULL,            -- all | country | device
+  part      TEXT NOT NULL,            -- all | country | device | hour
   value     TEXT NOT NULL,            -- empty for all
-  day       BIGINT NOT NULL,
+  day       BIGINT NOT NULL,          -- for hours, the first day of the month
   human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
   PRIMARY KEY (workspace, part, day, value)
 ) WITHOUT ROWID;

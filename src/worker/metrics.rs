@@ -45,7 +45,7 @@ impl WorkerMetrics {
         self.classified.get_or_create(&[("class", class.as_str()), ("rule", rule)]).inc();
     }
 
-    pub(super) fn counted(&self, rollups: &Rollups) {
+    pub(super) fn counted(&self, rollups: &Rollups<'_>) {
         for counts in rollups.by_day.values() {
             for (class, n) in [
                 (Class::Human, counts.human),

@@ -59,16 +59,31 @@ impl Counts {
 }
 
 /// Workspace, day (or first day of the month), link, revision, and the value of one more dimension.
-pub type Key<D> = (String, i32, LinkId, i64, D);
+pub type Key<'a, D> = (&'a str, i32, LinkId, i64, D);
 
+/// What a batch adds, with the names that stand in it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rollups {
-    pub by_day: BTreeMap<Key<()>, Counts>,
-    pub by_country: BTreeMap<Key<[u8; 2]>, Counts>,
-    pub by_device: BTreeMap<Key<Device>, Counts>,
-    pub by_referrer: BTreeMap<Key<String>, Counts>,
+pub struct Rollups<'a> {
+    pub by_day: BTreeMap<Key<'a, ()>, Counts>,
+    /// The day is the first of the month.
+    pub by_month: BTreeMap<Key<'a, ()>, Counts>,
+    pub by_country: BTreeMap<Key<'a, [u8; 2]>, Counts>,
+    pub by_device: BTreeMap<Key<'a, Device>, Counts>,
+    pub by_referrer: BTreeMap<Key<'a, &'a str>, Counts>,
     /// The day is the first of the month, the dimension the hour of the week.
-    pub by_hour: BTreeMap<Key<i32>, Counts>,
+    pub by_hour: BTreeMap<Key<'a, i32>, Counts>,
+    /// All links together: workspace, day (for hours, the first of the month) and part.
+    pub in_all: BTreeMap<(&'a str, i32, Part), Counts>,
+}
+
+/// A part of all clicks that reports ask for without looking at links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    All,
+    Country([u8; 2]),
+    Device(Device),
+    /// Of the week.
+    Hour(i32),
 }
 
 /// Counts a batch. `before` holds, for everybody in the batch who may have clicked before, the steps
@@ -78,12 +93,12 @@ pub struct Rollups {
 /// of a span's clicks exactly one counts, so the numbers do not depend on the order of arrival. The
 /// first human click of a visitor on a link in a local day is a unique one; days start at multiples of
 /// 15 minutes and spans divide them, so no span lies in two days.
-pub fn count(
-    batch: &[Derived],
+pub fn count<'a>(
+    batch: &'a [Derived],
     before: &HashMap<Who, Vec<Step>>,
     zones: &HashMap<String, TimeZone>,
     duplicate_ms: i64,
-) -> Rollups {
+) -> Rollups<'a> {
     let mut spans: HashSet<(&Who, LinkId, i64)> = HashSet::new();
     let mut days: HashSet<(&Who, LinkId, i32)> = HashSet::new();
     for (who, steps) in before {
@@ -113,25 +128,35 @@ pub fn count(
         }
         let date = time::day_date(day);
         let month = time::day_number(date.first_of_month());
-        let at = (&derived.workspace, derived.link, derived.revision);
+        let hour = time::hour_of_week(at_ms, zone);
+        let at = (derived.workspace.as_str(), derived.link, derived.revision);
         add(&mut rollups.by_day, at, day, (), class, unique);
+        add(&mut rollups.by_month, at, month, (), class, unique);
         add(&mut rollups.by_country, at, day, derived.country, class, unique);
         add(&mut rollups.by_device, at, day, derived.device, class, unique);
-        add(&mut rollups.by_referrer, at, day, derived.referrer.clone(), class, unique);
-        add(&mut rollups.by_hour, at, month, time::hour_of_week(at_ms, zone), class, unique);
+        add(&mut rollups.by_referrer, at, day, derived.referrer.as_str(), class, unique);
+        add(&mut rollups.by_hour, at, month, hour, class, unique);
+        for (day, part) in [
+            (day, Part::All),
+            (day, Part::Country(derived.country)),
+            (day, Part::Device(derived.device)),
+            (month, Part::Hour(hour)),
+        ] {
+            rollups.in_all.entry((at.0, day, part)).or_default().add(class, unique);
+        }
     }
     rollups
 }
 
-fn add<D: Ord>(
-    rollup: &mut BTreeMap<Key<D>, Counts>,
-    (workspace, link, revision): (&String, LinkId, i64),
+fn add<'a, D: Ord>(
+    rollup: &mut BTreeMap<Key<'a, D>, Counts>,
+    (workspace, link, revision): (&'a str, LinkId, i64),
     day: i32,
     dimension: D,
     class: Class,
     unique: bool,
 ) {
-    rollup.entry((workspace.clone(), day, link, revision, dimension)).or_default().add(class, unique);
+    rollup.entry((workspace, day, link, revision, dimension)).or_default().add(class, unique);
 }
 
 #[cfg(test)]
@@ -197,7 +222,8 @@ mod tests {
                 .iter()
                 .map(|(visitor, link, offset)| derived(*visitor, *link, START_MS + offset, Class::Human))
                 .collect();
-            let whole = count(&all, &HashMap::new(), &zones(), 10_000);
+            let unordered = all.clone();
+            let whole = count(&unordered, &HashMap::new(), &zones(), 10_000);
             if reverse {
                 all.reverse();
             }
@@ -205,7 +231,7 @@ mod tests {
             ends.push(all.len());
             ends.sort_unstable();
             let mut before: HashMap<Who, Vec<Step>> = HashMap::new();
-            let mut sums: BTreeMap<Key<()>, Counts> = BTreeMap::new();
+            let mut sums: BTreeMap<Key<'_, ()>, Counts> = BTreeMap::new();
             let mut from = 0;
             for end in ends {
                 let batch = &all[from..end];

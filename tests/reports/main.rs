@@ -6,9 +6,10 @@ mod sheets;
 mod shop;
 
 use serde_json::json;
-use shop::Value::{N, T};
 use shop::{Order, SALE, Shop, rows};
+use utmost::domain::ids::LinkId;
 use utmost::reports::ReportError;
+use utmost::worker::rollup::{Counts, Part, Rollups};
 
 const MONEY: [&str; 4] = ["conversions", "revenue", "refunds", "net_revenue"];
 
@@ -106,6 +107,15 @@ async fn clicks_count_on_their_day_and_rows_add_up() {
     check("by=tag", &["new: 60 60 6 69", "sale: 105 105 10 119", "total: 105 105 10 119"]).await;
     check("by=country&post=b", &["DE: 40 40 4 45", "total: 40 40 4 45"]).await;
     check("by=source", &["shop: null null null null", "total: null null null null"]).await;
+    // Part of a month, and a whole one with a day before it.
+    for (span, alone) in
+        [("from=2026-10-31&to=2026-11-06", ""), ("from=2026-10-31&to=2026-12-01", "-: 5 5 0 5")]
+    {
+        let report = shop.report(&format!("{span}&by=post")).await.unwrap();
+        let mut expected = vec!["a: 160 160 16 179", "b: 40 40 4 45", alone];
+        expected.retain(|row| !row.is_empty());
+        assert_eq!(rows(&report, &clicks)[..expected.len()], expected, "{span}");
+    }
 }
 
 #[tokio::test]
@@ -366,10 +376,13 @@ async fn hours_of_the_week_are_the_workspaces() {
         ..SALE
     })
     .await;
-    shop.insert(
-        "clicks_by_hour (workspace, month, hour, link, revision, human, uniques, bots, recorded)",
-        &[T("default"), N(shop::day("2026-11-01")), N(161), N(link), N(1), N(9), N(8), N(0), N(9)],
-    )
+    let month = i32::try_from(shop::day("2026-11-01")).unwrap();
+    let counts = Counts { human: 9, uniques: 8, ..Counts::default() };
+    shop.add(&Rollups {
+        by_hour: [((shop::WORKSPACE, month, LinkId::from_i64(link).unwrap(), 1, 161), counts)].into(),
+        in_all: [((shop::WORKSPACE, month, Part::Hour(161)), counts)].into(),
+        ..Rollups::default()
+    })
     .await;
     let mut check = async |query: &str, expected: &[&str]| {
         let report = shop.report(&format!("{IN_NOVEMBER}&by=hour_of_week&{query}")).await.unwrap();

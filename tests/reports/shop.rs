@@ -5,9 +5,11 @@ use jiff::civil::Date;
 use sqlx::AssertSqlSafe;
 use utmost::config::{Attribution, Config};
 use utmost::domain::ids::LinkId;
-use utmost::domain::time::day_number;
-use utmost::ledger::{Ledger, Synchronous, Tx, sql};
+use utmost::domain::time::{day_date, day_number};
+use utmost::ledger::{Ledger, Synchronous, Tx, rollups, sql};
 use utmost::reports::{CompareRequest, Report, ReportError, ReportRequest, RetentionRequest, Sheet};
+use utmost::worker::classify::Device;
+use utmost::worker::rollup::{Counts, Part, Rollups};
 
 pub const WORKSPACE: &str = "default";
 
@@ -86,9 +88,6 @@ impl Shop {
     }
 
     pub async fn insert(&mut self, table: &str, values: &[Value<'_>]) {
-        if self.tx.is_none() {
-            self.tx = Some(self.ledger.begin().await.unwrap());
-        }
         let text = format!("INSERT INTO {table} VALUES {}", sql::values(1, values.len()));
         let mut query = sqlx::query(AssertSqlSafe(text));
         for value in values {
@@ -98,7 +97,7 @@ impl Shop {
                 Value::None => query.bind(Option::<String>::None),
             };
         }
-        query.execute(&mut **self.tx.as_mut().unwrap()).await.unwrap();
+        query.execute(&mut **self.tx().await).await.unwrap();
     }
 
     pub async fn post(&mut self, id: &str, network: Option<&str>, campaign: Option<&str>, tags: &str) {
@@ -141,24 +140,33 @@ impl Shop {
 
     /// Human clicks, all of them unique but `duplicates` more; one bot for each ten.
     pub async fn clicks(&mut self, date: &str, link: i64, human: i64, duplicates: i64) {
-        let day = day(date);
-        let (bots, recorded) = (human / 10, human + duplicates + human / 10);
-        self.insert(
-            "clicks_by_day (workspace, day, link, revision, human, duplicate, bot, preview, prefetch, uniques)",
-            &[T(WORKSPACE), N(day), N(link), N(1), N(human), N(duplicates), N(bots), N(0), N(0), N(human)],
-        )
-        .await;
-        for (table, column, value) in
-            [("clicks_by_country", "country", T("DE")), ("clicks_by_device", "device", T("mobile"))]
-        {
-            self.insert(
-                &format!(
-                    "{table} (workspace, day, link, revision, {column}, human, uniques, bots, recorded)"
-                ),
-                &[T(WORKSPACE), N(day), N(link), N(1), value, N(human), N(human), N(bots), N(recorded)],
-            )
-            .await;
+        let day = i32::try_from(day(date)).unwrap();
+        let month = day_number(day_date(day).first_of_month());
+        let counts =
+            Counts { human, duplicate: duplicates, bot: human / 10, uniques: human, ..Counts::default() };
+        let link = LinkId::from_i64(link).unwrap();
+        let added = Rollups {
+            by_day: [((WORKSPACE, day, link, 1, ()), counts)].into(),
+            by_month: [((WORKSPACE, month, link, 1, ()), counts)].into(),
+            by_country: [((WORKSPACE, day, link, 1, *b"DE"), counts)].into(),
+            by_device: [((WORKSPACE, day, link, 1, Device::Mobile), counts)].into(),
+            in_all: [Part::All, Part::Country(*b"DE"), Part::Device(Device::Mobile)]
+                .map(|part| ((WORKSPACE, day, part), counts))
+                .into(),
+            ..Rollups::default()
+        };
+        self.add(&added).await;
+    }
+
+    pub async fn add(&mut self, added: &Rollups<'_>) {
+        rollups::add(self.tx().await, added).await.unwrap();
+    }
+
+    async fn tx(&mut self) -> &mut Tx {
+        if self.tx.is_none() {
+            self.tx = Some(self.ledger.begin().await.unwrap());
         }
+        self.tx.as_mut().unwrap()
     }
 
     /// An order with everything that the worker derives from it.

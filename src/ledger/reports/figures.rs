@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{Amounts, Clock, Dimension, Key, Query, Slice, day_sql, key};
+use super::{Amounts, Clock, Dimension, Key, Query, Slice, day_sql, key, whole_months};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,19 +30,93 @@ pub async fn clicks(
     slice: &Slice,
     by: Dimension,
 ) -> Result<Vec<(Key, Clicks)>, LedgerError> {
-    let by_country = by == Dimension::Country || slice.filter(Dimension::Country).is_some();
-    let by_device = by == Dimension::Device || slice.filter(Dimension::Device).is_some();
+    if by == Dimension::Source {
+        return Ok(Vec::new());
+    }
+    // No click belongs to a source, so such a filter leaves them all.
+    let filters = || slice.filters.iter().map(|(filter, _)| *filter).filter(|f| *f != Dimension::Source);
+    let query = if filters().next().is_none() && !by.is_of_link() {
+        clicks_in_all(slice, by)
+    } else if filters().chain([by]).all(Dimension::is_of_link) {
+        clicks_of_links(slice, by)
+    } else {
+        clicks_of_days(slice, by)
+    };
+    let mut sums = Vec::new();
+    for row in query.fetch(ledger).await? {
+        let clicks = Clicks {
+            human: row.try_get(1)?,
+            uniques: row.try_get(2)?,
+            bots: row.try_get(3)?,
+            recorded: row.try_get(4)?,
+        };
+        sums.push((key(&row, 0, by)?, clicks));
+    }
+    Ok(sums)
+}
+
+const SUMS: &str = "CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
+  CAST(SUM(g.bots) AS BIGINT), CAST(SUM(g.recorded) AS BIGINT)";
+
+/// Where no link matters, a few rows a day hold everything.
+fn clicks_in_all(slice: &Slice, by: Dimension) -> Query {
+    let (part, key) = match by {
+        Dimension::Country => ("country", "g.value".to_owned()),
+        Dimension::Device => ("device", "g.value".to_owned()),
+        Dimension::HourOfWeek => ("hour", "CAST(g.value AS BIGINT)".to_owned()),
+        _ => ("all", day_sql(by, "g.day", slice).unwrap_or_default()),
+    };
+    let mut query = Query::new(&format!("SELECT {key}, {SUMS} FROM clicks_in_all g WHERE g.workspace = "));
+    query.text(&slice.workspace).push(&format!(" AND g.part = '{part}' AND g.day >= "));
+    query.number(slice.from_day).push(" AND g.day < ").number(slice.to_day).push(" GROUP BY 1");
+    query
+}
+
+/// Where only links matter, whole months count as such and only the rest by days.
+fn clicks_of_links(slice: &Slice, by: Dimension) -> Query {
+    let (first_month, end_month) = whole_months(slice.from_day, slice.to_day);
+    let key = match by {
+        Dimension::Link => "g.link",
+        _ => by.link_sql().unwrap_or_default(),
+    };
+    let mut query = Query::new(&format!(
+        "SELECT {key}, {SUMS} FROM (
+           SELECT u.link, u.revision, SUM(u.human) AS human, SUM(u.uniques) AS uniques, SUM(u.bots) AS bots,
+             SUM(u.recorded) AS recorded FROM (
+               SELECT link, revision, human, uniques, bots, recorded FROM clicks_by_month WHERE workspace = "
+    ));
+    query.text(&slice.workspace).push(" AND month >= ").number(first_month);
+    query.push(" AND month < ").number(end_month);
+    for (from_day, to_day) in [(slice.from_day, first_month), (end_month, slice.to_day)] {
+        if from_day < to_day {
+            query.push(&format!(
+                " UNION ALL SELECT link, revision, human, uniques, {BOTS_OF_DAY}, {RECORDED_OF_DAY}
+                  FROM clicks_by_day WHERE workspace = "
+            ));
+            query.text(&slice.workspace).push(" AND day >= ").number(from_day);
+            query.push(" AND day < ").number(to_day);
+        }
+    }
+    query.push(") AS u GROUP BY u.link, u.revision) AS g");
+    join_links(&mut query, slice, by);
+    query.push(" WHERE 1 = 1").and_link_filters(slice, "g.link").push(" GROUP BY 1");
+    query
+}
+
+const BOTS_OF_DAY: &str = "bot + preview + prefetch";
+const RECORDED_OF_DAY: &str = "human + duplicate + bot + preview + prefetch";
+
+/// Everything else: links by day, or by day and country or device, or by month and hour.
+fn clicks_of_days(slice: &Slice, by: Dimension) -> Query {
+    let is_asked = |dimension| by == dimension || slice.filter(dimension).is_some();
     let (table, day) = match by {
-        Dimension::Source => return Ok(Vec::new()),
         Dimension::HourOfWeek => ("clicks_by_hour", "g.month"),
-        _ if by_country => ("clicks_by_country", "g.day"),
-        _ if by_device => ("clicks_by_device", "g.day"),
+        _ if is_asked(Dimension::Country) => ("clicks_by_country", "g.day"),
+        _ if is_asked(Dimension::Device) => ("clicks_by_device", "g.day"),
         _ => ("clicks_by_day", "g.day"),
     };
     let (bots, recorded) = match table {
-        "clicks_by_day" => {
-            ("g.bot + g.preview + g.prefetch", "g.human + g.duplicate + g.bot + g.preview + g.prefetch")
-        }
+        "clicks_by_day" => (BOTS_OF_DAY, RECORDED_OF_DAY),
         _ => ("g.bots", "g.recorded"),
     };
     let key_sql = match by {
@@ -67,17 +141,7 @@ pub async fn clicks(
         }
     }
     query.and_link_filters(slice, "g.link").push(" GROUP BY 1");
-    let mut sums = Vec::new();
-    for row in query.fetch(ledger).await? {
-        let clicks = Clicks {
-            human: row.try_get(1)?,
-            uniques: row.try_get(2)?,
-            bots: row.try_get(3)?,
-            recorded: row.try_get(4)?,
-        };
-        sums.push((key(&row, 0, by)?, clicks));
-    }
-    Ok(sums)
+    query
 }
 
 /// What one model credits.

@@ -391,6 +391,21 @@ fn month_sql(column: &str, slice: &Slice) -> String {
     sql
 }
 
+/// The whole months in a span of days: the first day of the first one, and the day after the last one. The
+/// same day twice where there is none.
+fn whole_months(from_day: i64, to_day: i64) -> (i64, i64) {
+    use crate::domain::time::{day_date, day_number};
+    let month_of = |day: i64| day_date(i32::try_from(day).unwrap_or(i32::MAX)).first_of_month();
+    let first_day = |date| i64::from(day_number(date));
+    let mut first = month_of(from_day);
+    if first_day(first) < from_day {
+        first = first.saturating_add(jiff::Span::new().months(1));
+    }
+    let first = first_day(first);
+    let end = first_day(month_of(to_day));
+    if first < end { (first, end) } else { (to_day, to_day) }
+}
+
 /// The SQL of a time key over a day column. None for what no day answers.
 fn day_sql(dimension: Dimension, column: &str, slice: &Slice) -> Option<String> {
     match dimension {
@@ -405,4 +420,26 @@ fn day_sql(dimension: Dimension, column: &str, slice: &Slice) -> Option<String> 
 /// A link filter's value from its text form.
 pub fn link_key(text: &str) -> Option<Key> {
     text.parse::<LinkId>().ok().map(|id| Key::Number(id.as_i64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::day_number;
+
+    #[test]
+    fn whole_months_lie_inside_the_span() {
+        let check = |from: &str, to: &str, expected: (&str, &str)| {
+            let day = |text: &str| i64::from(day_number(text.parse().unwrap()));
+            let expected = (day(expected.0), day(expected.1));
+            assert_eq!(whole_months(day(from), day(to)), expected, "{from} to {to}");
+        };
+        check("2026-01-01", "2027-01-01", ("2026-01-01", "2027-01-01"));
+        check("2026-01-02", "2026-12-31", ("2026-02-01", "2026-12-01"));
+        check("2026-02-01", "2026-03-01", ("2026-02-01", "2026-03-01"));
+        // None: all of it counts by days.
+        check("2026-02-02", "2026-03-01", ("2026-03-01", "2026-03-01"));
+        check("2026-02-01", "2026-02-28", ("2026-02-28", "2026-02-28"));
+        check("2026-01-20", "2026-02-11", ("2026-02-11", "2026-02-11"));
+    }
 }
