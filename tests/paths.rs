@@ -1,4 +1,5 @@
-//! Markov over a past period stays what it was when its journeys have expired, on both hot stores.
+//! Markov over a past period stays what it was when its journeys have expired, on both hot stores and
+//! both ledgers.
 
 mod support;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sqlx::Row;
 use support::Redis;
+use support::postgres::Postgres;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use utmost::attribution::markov::markov;
@@ -36,7 +38,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open(redis: Option<&Redis>) -> Self {
+    async fn open(redis: Option<&Redis>, postgres: Option<&Postgres>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = redis.map(Redis::url);
         let log = LogConfig {
@@ -47,7 +49,7 @@ impl Stage {
             ..LogConfig::default()
         };
         let worker = Worker {
-            ledger: ledger(dir.path()).await,
+            ledger: ledger(dir.path(), postgres).await,
             log: Log::open(&log, LogMetrics::default()).await.unwrap(),
             journeys: match url {
                 Some(url) => Journeys::open_redis(&url, "t").await.unwrap(),
@@ -137,8 +139,12 @@ fn defaults() -> Attribution {
     Config::from_layers(None, std::iter::empty()).unwrap().attribution
 }
 
-async fn ledger(dir: &Path) -> Ledger {
-    let ledger = Ledger::open_sqlite(&dir.join("ledger.db"), Synchronous::Normal).await.unwrap();
+async fn ledger(dir: &Path, postgres: Option<&Postgres>) -> Ledger {
+    let ledger = match postgres {
+        Some(postgres) => Ledger::open_postgres(&postgres.url("postgres")).await,
+        None => Ledger::open_sqlite(&dir.join("ledger.db"), Synchronous::Normal).await,
+    };
+    let ledger = ledger.unwrap();
     let mut tx = ledger.begin().await.unwrap();
     for text in [
         "INSERT INTO workspaces (id, name, timezone, currency, settings, created_ms) VALUES ('w', 'W', 'UTC', 'EUR', '{}', 0)",
@@ -218,7 +224,7 @@ async fn the_past_stays(stage: &Stage, expire: impl AsyncFn()) {
 
 #[tokio::test]
 async fn the_past_stays_when_embedded_journeys_expire() {
-    let stage = Stage::open(None).await;
+    let stage = Stage::open(None, None).await;
     the_past_stays(&stage, async || {
         let later_ms = stage.now_ms + RETENTION_DAYS * DAY_MS;
         stage.worker.journeys.expire(later_ms, RETENTION_DAYS * DAY_MS).await.unwrap();
@@ -228,8 +234,8 @@ async fn the_past_stays_when_embedded_journeys_expire() {
 
 #[tokio::test]
 async fn the_past_stays_when_journeys_expire_in_redis() {
-    let redis = Redis::start(&[]);
-    let stage = Stage::open(Some(&redis)).await;
+    let (redis, postgres) = (Redis::start(&[]), Postgres::start());
+    let stage = Stage::open(Some(&redis), Some(&postgres)).await;
     the_past_stays(&stage, async || {
         let script =
             "for _, key in ipairs(redis.call('KEYS', 't:1:journey:*')) do redis.call('PEXPIRE', key, 0) end";

@@ -139,6 +139,11 @@ async fn play(stores: &Stores, seed: u64) {
     stage.drain().await.expect("it drains");
     let after = judge::read(&stage.worker.ledger).await;
     assert!(before == after, "evaluated anew: {}", judge::difference(&before, &after));
+    stage.expire_journeys().await;
+    stage.mark_all_due().await;
+    stage.drain().await.expect("it drains");
+    let after = judge::read(&stage.worker.ledger).await;
+    assert!(before == after, "without journeys: {}", judge::difference(&before, &after));
     stage.reopen().await;
     stage.close().await;
 }

@@ -204,6 +204,20 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// All journeys go, as they do in time.
+    pub async fn expire_journeys(&mut self) {
+        match &mut self.redis {
+            Some(redis) => {
+                let script =
+                    "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
+                let pattern = format!("{}:1:journey:*", self.prefix);
+                let script = redis::Script::new(script);
+                let _: () = script.arg(pattern).invoke_async(redis).await.expect("Redis runs it");
+            }
+            None => self.worker.journeys.expire(i64::MAX / 2, 0).await.expect("they expire"),
+        }
+    }
+
     pub async fn mark_all_due(&self) {
         self.execute("UPDATE conversions SET due = ABS(due) + 1").await;
     }

@@ -120,8 +120,12 @@ fn candidates(due: &Due, known: &Known, journeys: &HashMap<VisitorKey, Vec<Step>
             });
         }
     }
-    // A journey may have expired since; what was once found in it stays known.
-    for touch in known.stored_touches.iter().filter(|touch| touch.via == Method::Customer.as_str()) {
+    // A journey may have expired since; what was once found in it stays known, also of clicks that are named.
+    let was_in_journey = |touch: &&TouchRow| {
+        touch.via == Method::Customer.as_str()
+            || touch.via == Method::ClickToken.as_str() && touch.device.is_some()
+    };
+    for touch in known.stored_touches.iter().filter(was_in_journey) {
         // The visitor is missing where the customer was erased: the touch stays, and names nobody.
         if let (Some(link), Some(click)) = (touch.link, touch.click.filter(is_kept))
             && touch.visitor.is_none_or(|visitor| known.visitors.contains(&visitor))
