@@ -117,7 +117,7 @@ impl Rows {
         if rows == 0 {
             return;
         }
-        let text = format!("INSERT INTO {} VALUES {}", self.table, sql::values(rows, self.columns));
+        let text = format!("INSERT INTO {} VALUES {}", self.table, sql::unnumbered(rows, self.columns));
         let mut query = sqlx::query(AssertSqlSafe(text));
         for value in self.values.drain(..) {
             query = match value {

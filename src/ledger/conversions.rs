@@ -614,7 +614,7 @@ async fn put_touches(tx: &mut Tx, conversion: i64, touches: &[TouchRow]) -> Resu
     let text = format!(
         "INSERT INTO touches (conversion, n, at_ms, via, link, revision, click, visitor, channel, country, device, counted)
          VALUES {}",
-        sql::values(touches.len(), 12)
+        sql::values(tx, touches.len(), 12)
     );
     let mut query = sqlx::query(AssertSqlSafe(text));
     for (n, touch) in (0i64..).zip(touches) {
@@ -663,7 +663,7 @@ async fn put_credits(tx: &mut Tx, due: &Due, evaluation: &Evaluation) -> Result<
                first_touch, last_touch, linear, time_decay, position_based,
                first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight)
              VALUES {}",
-            sql::values(chunk.len(), 23)
+            sql::values(tx, chunk.len(), 23)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for credit in chunk {

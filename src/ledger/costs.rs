@@ -49,7 +49,7 @@ pub async fn put(tx: &mut Tx, cost: &CostRow) -> Result<(), LedgerError> {
         "INSERT INTO costs ({COLUMNS}) VALUES {} ON CONFLICT (workspace, id) DO UPDATE SET scope = excluded.scope, \
          target = excluded.target, amount_minor = excluded.amount_minor, currency = excluded.currency, \
          from_day = excluded.from_day, to_day = excluded.to_day, kind = excluded.kind, note = excluded.note",
-        sql::values(1, 11)
+        sql::values(tx, 1, 11)
     );
     sqlx::query(AssertSqlSafe(text))
         .bind(cost.workspace.clone())

@@ -128,7 +128,7 @@ pub async fn insert(tx: &mut Tx, links: &[&LinkRow]) -> Result<HashSet<i64>, Led
     for links in links.chunks(500) {
         let text = format!(
             "INSERT INTO links ({COLUMNS}) VALUES {} ON CONFLICT DO NOTHING RETURNING id",
-            sql::values(links.len(), COLUMN_COUNT)
+            sql::values(tx, links.len(), COLUMN_COUNT)
         );
         let query = links.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, link| bind(query, link));
         for row in query.fetch_all(&mut **tx).await? {
@@ -276,7 +276,7 @@ pub async fn insert_revisions(tx: &mut Tx, revisions: &[RevisionRow]) -> Result<
     for revisions in revisions.chunks(500) {
         let text = format!(
             "INSERT INTO link_revisions ({REVISION_COLUMNS}) VALUES {}",
-            sql::values(revisions.len(), 13)
+            sql::values(tx, revisions.len(), 13)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for row in revisions {
@@ -336,7 +336,7 @@ pub async fn record_changes(
     for changes in changes.chunks(1000) {
         let text = format!(
             "INSERT INTO link_changes (hot_key, link, at_ms) VALUES {} RETURNING seq, hot_key",
-            sql::values(changes.len(), 3)
+            sql::values(tx, changes.len(), 3)
         );
         let query = changes.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, (key, link)| {
             query.bind(key.clone()).bind(*link).bind(now_ms)
@@ -397,7 +397,7 @@ pub async fn by_hot_keys(ledger: &Ledger, keys: &[&str]) -> Result<Vec<LinkRow>,
         }
         let text = format!(
             "SELECT {COLUMNS} FROM links WHERE (domain, slug) IN (VALUES {})",
-            sql::values(pairs.len(), 2)
+            sql::numbered(pairs.len(), 2)
         );
         let query = pairs.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, (domain, slug)| {
             query.bind((*domain).to_owned()).bind((*slug).to_owned())

@@ -129,7 +129,7 @@ pub async fn replace(
         let text = format!(
             "INSERT INTO path_counts (workspace, event, day, hash, path, nulls) VALUES {}
              ON CONFLICT (workspace, event, day, hash) DO UPDATE SET nulls = excluded.nulls",
-            sql::values(chunk.len(), 6)
+            sql::values(tx, chunk.len(), 6)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for (event, day, hash, path, nulls) in chunk {

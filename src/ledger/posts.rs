@@ -51,7 +51,7 @@ pub async fn ensure(tx: &mut Tx, workspace: &str, ids: &[&str], now_ms: i64) -> 
     for ids in ids.chunks(500) {
         let text = format!(
             "INSERT INTO posts (workspace, id, tags, created_ms, updated_ms) VALUES {} ON CONFLICT DO NOTHING",
-            sql::values(ids.len(), 5)
+            sql::values(tx, ids.len(), 5)
         );
         let query = ids.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, id| {
             query.bind(workspace.to_owned()).bind((*id).to_owned()).bind("[]").bind(now_ms).bind(now_ms)
@@ -101,7 +101,7 @@ pub async fn upsert(tx: &mut Tx, post: &PostRow) -> Result<(), LedgerError> {
          network = excluded.network, title = excluded.title, url = excluded.url, \
          published_ms = excluded.published_ms, campaign = excluded.campaign, tags = excluded.tags, \
          kind = excluded.kind, destination = excluded.destination, updated_ms = excluded.updated_ms",
-        sql::values(1, 12)
+        sql::values(tx, 1, 12)
     );
     sqlx::query(AssertSqlSafe(text))
         .bind(post.workspace.clone())

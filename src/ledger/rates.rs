@@ -36,7 +36,7 @@ pub async fn put(tx: &mut Tx, rows: &[RateRow]) -> Result<(), LedgerError> {
         let text = format!(
             "INSERT INTO rates (base, currency, day, rate) VALUES {} \
              ON CONFLICT (base, currency, day) DO UPDATE SET rate = excluded.rate",
-            sql::values(rows.len(), 4)
+            sql::values(tx, rows.len(), 4)
         );
         let query = rows.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, row| {
             query.bind(row.base.clone()).bind(row.currency.clone()).bind(row.day).bind(row.rate.to_string())

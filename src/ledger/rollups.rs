@@ -56,7 +56,7 @@ pub async fn add(tx: &mut Tx, rollups: &Rollups<'_>) -> Result<(), LedgerError> 
                preview = clicks_by_day.preview + excluded.preview,
                prefetch = clicks_by_day.prefetch + excluded.prefetch,
                uniques = clicks_by_day.uniques + excluded.uniques",
-            sql::values(chunk.len(), 10)
+            sql::values(tx, chunk.len(), 10)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, link, revision, ()), counts) in chunk {
@@ -114,7 +114,7 @@ async fn add_dimension<D>(
     };
     let rows: Vec<_> = rollup.iter().collect();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let text = adding(table, &key, chunk.len(), width);
+        let text = adding(tx, table, &key, chunk.len(), width);
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, link, revision, dimension), counts) in chunk {
             query = query.bind(*workspace).bind(i64::from(*day)).bind(link.as_i64()).bind(*revision);
@@ -133,7 +133,7 @@ async fn add_dimension<D>(
 async fn add_in_all(tx: &mut Tx, in_all: &BTreeMap<(&str, i32, Part), Counts>) -> Result<(), LedgerError> {
     let rows: Vec<_> = in_all.iter().collect();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let text = adding("clicks_in_all", "workspace, day, part, value", chunk.len(), 8);
+        let text = adding(tx, "clicks_in_all", "workspace, day, part, value", chunk.len(), 8);
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, part), counts) in chunk {
             let (part, value) = match part {
@@ -151,7 +151,7 @@ async fn add_in_all(tx: &mut Tx, in_all: &BTreeMap<(&str, i32, Part), Counts>) -
 }
 
 /// The statement that adds rows of `width` values: the key's columns, then counts of four kinds.
-fn adding(table: &str, key: &str, rows: usize, width: usize) -> String {
+fn adding(tx: &Tx, table: &str, key: &str, rows: usize, width: usize) -> String {
     format!(
         "INSERT INTO {table} ({key}, human, uniques, bots, recorded) VALUES {}
          ON CONFLICT ({key}) DO UPDATE SET
@@ -159,7 +159,7 @@ fn adding(table: &str, key: &str, rows: usize, width: usize) -> String {
            uniques = {table}.uniques + excluded.uniques,
            bots = {table}.bots + excluded.bots,
            recorded = {table}.recorded + excluded.recorded",
-        sql::values(rows, width)
+        sql::values(tx, rows, width)
     )
 }
 

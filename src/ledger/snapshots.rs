@@ -38,7 +38,7 @@ fn read(row: &AnyRow) -> Result<SnapshotRow, LedgerError> {
 }
 
 pub async fn insert(tx: &mut Tx, snapshot: &SnapshotRow) -> Result<(), LedgerError> {
-    let text = format!("INSERT INTO snapshots ({COLUMNS}) VALUES {}", sql::values(1, 9));
+    let text = format!("INSERT INTO snapshots ({COLUMNS}) VALUES {}", sql::values(tx, 1, 9));
     sqlx::query(AssertSqlSafe(text))
         .bind(snapshot.workspace.clone())
         .bind(snapshot.id.clone())

@@ -88,7 +88,7 @@ impl Shop {
     }
 
     pub async fn insert(&mut self, table: &str, values: &[Value<'_>]) {
-        let text = format!("INSERT INTO {table} VALUES {}", sql::values(1, values.len()));
+        let text = format!("INSERT INTO {table} VALUES {}", sql::unnumbered(1, values.len()));
         let mut query = sqlx::query(AssertSqlSafe(text));
         for value in values {
             query = match value {

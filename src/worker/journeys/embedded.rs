@@ -60,7 +60,7 @@ impl EmbeddedJourneys {
         for chunk in steps.chunks(ROWS_PER_STATEMENT) {
             let text = format!(
                 "INSERT OR IGNORE INTO steps (who, at_ms, step) VALUES {}",
-                sql::values(chunk.len(), 3)
+                sql::unnumbered(chunk.len(), 3)
             );
             let mut query = sqlx::query(AssertSqlSafe(text)).persistent(chunk.len() == ROWS_PER_STATEMENT);
             for (who, step) in chunk {
