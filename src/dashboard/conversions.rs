@@ -43,7 +43,7 @@ pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query)
             h1 { "Orders" }
             (parts::basis(&report))
         }
-        (parts::controls(&view, "/app/conversions", &report, &[]))
+        (parts::controls(&view, "/app/conversions", (report.from, report.to), &[]))
         section.panel {
             div.row {
                 nav.tabs aria-label="Status" {

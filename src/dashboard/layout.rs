@@ -39,7 +39,13 @@ fn document(title: &str, body: &Markup) -> Markup {
 /// A page of somebody who is signed in.
 pub fn page(session: &Session, view: &View, here: &str, title: &str, content: &Markup) -> Markup {
     let frame = view.frame();
-    let nav = [("/app", "Report"), ("/app/conversions", "Orders")];
+    let nav = [
+        ("/app", "Report"),
+        ("/app/compare", "Models"),
+        ("/app/customers", "Customers"),
+        ("/app/conversions", "Orders"),
+        ("/app/snapshots", "Closed"),
+    ];
     document(
         title,
         &html! {

@@ -1,14 +1,18 @@
 //! The dashboard at `/app`: pages rendered on the server, one style sheet and one small script of our own,
-//! nothing from elsewhere. Reading only; all figures come from `reports`.
+//! nothing from elsewhere. Reading only, but for freezing a report; all figures come from `reports`.
 
 mod chart;
+mod compare;
 mod conversion;
 mod conversions;
+mod customers;
 mod layout;
 mod overview;
 mod parts;
 mod post;
 mod session;
+mod sheet;
+mod snapshots;
 mod table;
 mod view;
 mod words;
@@ -35,6 +39,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/app", get(overview::page))
         .route("/app/report.csv", get(overview::csv))
         .route("/app/posts/{id}", get(post::page))
+        .route("/app/compare", get(compare::page))
+        .route("/app/customers", get(customers::page))
+        .route("/app/snapshots", get(snapshots::list).post(snapshots::create))
+        .route("/app/snapshots/{id}", get(snapshots::page))
         .route("/app/conversions", get(conversions::page))
         .route("/app/conversions/{id}", get(conversion::page))
         .route("/app/sign-in", get(session::form).post(session::sign_in))

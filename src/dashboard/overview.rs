@@ -69,7 +69,7 @@ pub async fn page(State(api): State<Arc<Api>>, session: Session, RawQuery(query)
             h1 { "What social brought in" }
             (parts::basis(&report))
         }
-        (parts::controls(&view, "/app", &report, &lists))
+        (parts::controls(&view, "/app", (report.from, report.to), &lists))
         (chips(&view, &report))
         (parts::problems(&report))
         (parts::cards(&report, before.as_ref()))

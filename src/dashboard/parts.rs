@@ -1,6 +1,7 @@
 //! Pieces that several pages share.
 
 use jiff::Span;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
@@ -14,7 +15,8 @@ use crate::domain::money::Currency;
 use crate::ledger::reports::{Clock, Dimension, Key};
 use crate::ledger::workspaces::{self, WorkspaceRow};
 use crate::reports::{
-    Bound, COLUMNS, Cell, Figures, MODEL_NAMES, OneModel, Report, ReportModel, ReportRequest, attribution,
+    Bound, COLUMNS, Cell, Figures, MODEL_NAMES, OneModel, Problem, Report, ReportModel, ReportRequest,
+    attribution,
 };
 
 /// The workspace with what pages need of it.
@@ -80,12 +82,12 @@ pub fn status_badge(status: &str, reason: Option<&str>) -> Markup {
 }
 
 /// The choice of period, and of the lists given.
-pub fn controls(view: &View, path: &str, report: &Report, lists: &[Markup]) -> Markup {
+pub fn controls(view: &View, path: &str, (from, to): (Date, Date), lists: &[Markup]) -> Markup {
     const DATES: [&str; 3] = ["from", "until", "period"];
-    const LISTS: [&str; 3] = ["model", "clock", "network"];
+    const LISTS: [&str; 4] = ["model", "clock", "network", "baseline"];
     const PLACE: [&str; 2] = ["page", "after"];
     let period = view.period();
-    let last = report.to.saturating_sub(Span::new().days(1));
+    let last = to.saturating_sub(Span::new().days(1));
     let named = |name| {
         view.with(&[("period", Some(name)), ("from", None), ("until", None), ("page", None), ("after", None)])
     };
@@ -99,8 +101,8 @@ pub fn controls(view: &View, path: &str, report: &Report, lists: &[Markup]) -> M
             div.choices {
                 form method="get" action=(path) {
                     (hidden(view, &[DATES.as_slice(), &PLACE].concat()))
-                    label { span { "From" } input type="date" name="from" value=(report.from) max=(last); }
-                    label { span { "Until" } input type="date" name="until" value=(last) min=(report.from); }
+                    label { span { "From" } input type="date" name="from" value=(from) max=(last); }
+                    label { span { "Until" } input type="date" name="until" value=(last) min=(from); }
                     button.quiet.without-script { "Show" }
                 }
                 @if !lists.is_empty() {
@@ -165,9 +167,24 @@ pub fn basis(report: &Report) -> Markup {
 }
 
 pub fn problems(report: &Report) -> Markup {
+    problem_list(&report.problems)
+}
+
+pub fn problem_list(problems: &[Problem]) -> Markup {
     html! {
-        @if !report.problems.is_empty() {
-            ul.problems { @for problem in &report.problems { li { (phrase(&problem.detail)) "." } } }
+        @if !problems.is_empty() {
+            ul.problems { @for problem in problems { li { (phrase(&problem.detail)) "." } } }
+        }
+    }
+}
+
+/// Ways to look at the same thing, as values of one parameter.
+pub fn tabs(view: &View, path: &str, name: &str, chosen: &str, all: &[(&str, String)]) -> Markup {
+    html! {
+        nav.tabs aria-label="Rows" {
+            @for (value, title) in all {
+                a href=(view.with(&[(name, Some(value)), ("page", None)]).href(path)) aria-current=[(*value == chosen).then_some("true")] { (title) }
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ pub async fn page(
             }
             (parts::basis(&report))
         }
-        (parts::controls(&view, &path, &report, &[parts::models(&report, false), parts::clocks(&report)]))
+        (parts::controls(&view, &path, (report.from, report.to), &[parts::models(&report, false), parts::clocks(&report)]))
         (parts::problems(&report))
         (parts::cards(&report, None))
         section.panel { h2 { "Over time" } (parts::over_time(&api, &place, &request, &report).await?) }

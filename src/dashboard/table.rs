@@ -33,7 +33,19 @@ pub struct Table<'a> {
     pub networks: BTreeMap<Key, Vec<String>>,
 }
 
+/// Columns that only some reports have anything for.
+const OPTIONAL: [(&str, &str, &str); 3] =
+    [("profit", "Profit", ""), ("click_value", "Ad value", "wide"), ("reach", "Reach", "wide")];
+
 impl Table<'_> {
+    fn columns(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let totals = self.report.cells(&self.report.totals);
+        let has = |column: &str| {
+            COLUMNS.iter().zip(&totals).any(|(name, cell)| *name == column && *cell != Cell::Null)
+        };
+        SHOWN.into_iter().chain(OPTIONAL.into_iter().filter(|(column, ..)| has(column))).collect()
+    }
+
     pub fn show(&self) -> Markup {
         let report = self.report;
         let side_by_side = !report.models.is_empty();
@@ -50,7 +62,7 @@ impl Table<'_> {
                         tr {
                             th scope="col" { (phrase(report.by.name())) }
                             @if side_by_side { (self.model_headings()) }
-                            @else { @for (column, title, class) in SHOWN { (self.heading(column, title, class)) } }
+                            @else { @for (column, title, class) in self.columns() { (self.heading(column, title, class)) } }
                         }
                     }
                     tbody {
@@ -62,7 +74,7 @@ impl Table<'_> {
                             }
                         }
                         @if rows.is_empty() {
-                            tr { td.empty colspan=(SHOWN.len() + 1) { "Nothing happened in this period. Share a link, or choose other days." } }
+                            tr { td.empty colspan=(self.columns().len() + 1) { "Nothing happened in this period. Share a link, or choose other days." } }
                         }
                     }
                     @if !rows.is_empty() {
@@ -89,7 +101,7 @@ impl Table<'_> {
     /// The figures of a row; `most` is the largest net, to draw its part of it.
     fn cells(&self, figures: &Figures, most: Option<i64>) -> Markup {
         html! {
-            @for (column, title, class) in SHOWN {
+            @for (column, title, class) in self.columns() {
                 td class={ "num " (class) " c-" (column) } data-title=(title) {
                     @match (column, most) {
                         ("roi_percent", _) => (roi(self.report, figures)),

@@ -108,8 +108,19 @@ impl View {
 
     /// The report that the address asks for. What only the dashboard knows is left out.
     pub fn request(&self, zone: &TimeZone) -> Result<ReportRequest, PageError> {
-        const OWN: [&str; 9] =
-            ["workspace", "period", "until", "sort", "dir", "page", "status", "reason", "after"];
+        const OWN: [&str; 11] = [
+            "workspace",
+            "period",
+            "until",
+            "sort",
+            "dir",
+            "page",
+            "status",
+            "reason",
+            "after",
+            "baseline",
+            "format",
+        ];
         let mut request = ReportRequest::parse(self.others(&OWN))?;
         // People name the last day; the API excludes it.
         if let Some(until) = self.get("until") {

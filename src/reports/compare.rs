@@ -8,7 +8,7 @@ use super::{
 };
 use crate::config::Attribution;
 use crate::ledger::Ledger;
-use crate::ledger::reports::Credits;
+use crate::ledger::reports::{Credits, Dimension};
 
 /// An attribution report under every model, the models to show, and the one that they are compared with.
 #[derive(Debug, Clone)]
@@ -20,41 +20,57 @@ pub struct CompareRequest {
 }
 
 impl CompareRequest {
+    /// `report` under every model, whichever it names; `models` None: all that have an answer.
+    pub fn over(
+        report: ReportRequest,
+        models: Option<Vec<String>>,
+        baseline: &str,
+    ) -> Result<Self, ReportError> {
+        let baseline = known("baseline", baseline)?;
+        let named = || models.iter().flatten().chain([&baseline]);
+        let of_period = named().any(|name| matches!(name.as_str(), "markov" | "shapley"));
+        if of_period {
+            super::period::check(&report)?;
+        }
+        let (order, transform) = report.model.of_period().unwrap_or((1, super::period::DEFAULT_TRANSFORM));
+        let of_period = of_period || models.is_none();
+        let model = ReportModel::All { order, transform, of_period };
+        Ok(Self { report: ReportRequest { model, ..report }, models, baseline })
+    }
+
+    pub fn by(&self) -> Dimension {
+        self.report.by
+    }
+
     /// The parameters of the attribution report but `model`, and `models` (by commas) and `baseline`
     /// (last_touch if absent). An empty value is as none.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ReportError> {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let value = |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        let known = |field: &str, name: &str| match MODEL_NAMES.contains(&name) && name != "all" {
-            true => Ok(name.to_owned()),
-            false => {
-                let names = MODEL_NAMES.iter().filter(|name| **name != "all").copied().collect::<Vec<_>>();
-                Err(ReportError::invalid(field, format!("{name:?} is none of {}", names.join(", "))))
-            }
-        };
         if value("model").is_some() {
             return Err(ReportError::invalid(
                 "model",
                 "is no parameter of this report: `models`, `baseline`",
             ));
         }
-        let baseline = known("baseline", value("baseline").unwrap_or("last_touch"))?;
+        let baseline = value("baseline").unwrap_or("last_touch");
         let models = value("models").filter(|text| *text != "all").map(|text| {
             text.split(',').map(|name| known("models", name.trim())).collect::<Result<Vec<_>, _>>()
         });
-        let models = models.transpose()?;
-        let is_of_period = |name: &String| matches!(name.as_str(), "markov" | "shapley");
-        let named = || models.iter().flatten().chain([&baseline]);
-        let own = |name: &str| matches!(name, "models" | "baseline");
-        let others = pairs.iter().filter(|(name, _)| !own(name)).copied();
-        let mut report = ReportRequest::parse(others.chain([("model", "all")]))?;
-        if let ReportModel::All { of_period, .. } = &mut report.model {
-            *of_period = models.is_none() || named().any(is_of_period);
+        let others = pairs.iter().filter(|(name, _)| !matches!(*name, "models" | "baseline")).copied();
+        let report = ReportRequest::parse(others.chain([("model", "all")]))?;
+        Self::over(report, models.transpose()?, baseline)
+    }
+}
+
+fn known(field: &str, name: &str) -> Result<String, ReportError> {
+    let names = || MODEL_NAMES.into_iter().filter(|name| *name != "all");
+    match names().any(|known| known == name) {
+        true => Ok(name.to_owned()),
+        false => {
+            let detail = format!("{name:?} is none of {}", names().collect::<Vec<_>>().join(", "));
+            Err(ReportError::invalid(field, detail))
         }
-        if named().any(is_of_period) {
-            super::period::check(&report)?;
-        }
-        Ok(Self { report, models, baseline })
     }
 }
 

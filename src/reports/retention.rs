@@ -45,24 +45,29 @@ impl RetentionRequest {
     /// `by` (all, network, post, campaign or kind), `from` and `to`. An empty value is as none.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ReportError> {
         let mut days = Vec::new();
-        let mut by = None;
+        let mut by = "all";
         for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
             match name {
-                "by" if value == "all" => by = None,
-                "by" => {
-                    let known = [Dimension::Network, Dimension::Post, Dimension::Campaign, Dimension::Kind];
-                    let found = known.into_iter().find(|dimension| dimension.name() == value);
-                    by = Some(found.ok_or_else(|| {
-                        let detail = format!("{value:?} is none of all, network, post, campaign, kind");
-                        ReportError::invalid("by", detail)
-                    })?);
-                }
+                "by" => by = value,
                 "from" | "to" => days.push((name, value)),
                 _ => return Err(ReportError::invalid(name, "is no parameter of this report")),
             }
         }
         let ReportRequest { from, to, .. } = ReportRequest::parse(days)?;
-        Ok(Self { by, from, to })
+        Self::over(by, from, to)
+    }
+
+    /// `by` is all, network, post, campaign or kind; the days are those of first purchases.
+    pub fn over(by: &str, from: Option<Bound>, to: Option<Bound>) -> Result<Self, ReportError> {
+        let known = [Dimension::Network, Dimension::Post, Dimension::Campaign, Dimension::Kind];
+        let found = known.into_iter().find(|dimension| dimension.name() == by);
+        match (found, by) {
+            (None, "all") | (Some(_), _) => Ok(Self { by: found, from, to }),
+            _ => {
+                let detail = format!("{by:?} is none of all, network, post, campaign, kind");
+                Err(ReportError::invalid("by", detail))
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod costs;
 mod currencies;
 mod customers;
 mod events;
+mod example;
 mod lifecycle;
 mod links;
 mod matching;

@@ -308,3 +308,31 @@ async fn days_and_hours_are_those_of_the_workspaces_zone() {
         }
     }
 }
+
+/// WooCommerce deletes a refund: the order then states none, and every report is as if it had never been.
+#[tokio::test]
+async fn a_refund_that_is_taken_back_leaves_nothing_in_any_report() {
+    let api = Server::start().await;
+    shop(&api).await;
+    let read = async || {
+        let mut all = Vec::new();
+        for query in [
+            "by=post&model=linear",
+            "by=day&model=time_decay&clock=cash",
+            "by=network&model=all",
+            "by=link&clock=click",
+        ] {
+            let report =
+                api.get(&format!("/api/v1/reports/attribution?{query}&{}", period())).await.expect(200);
+            all.extend([report["rows"].clone(), report["totals"].clone(), report["reconciliation"].clone()]);
+        }
+        all
+    };
+    let before = read().await;
+    api.post("/api/v1/conversions/o1/refunds", j!({"id": "r1", "amount": "33.33"})).await.expect(202);
+    api.work().await;
+    assert_ne!(read().await, before);
+    api.post("/api/v1/conversions/o1/refunds", j!({"id": "r1", "amount": "0.00"})).await.expect(202);
+    api.work().await;
+    assert_eq!(read().await, before);
+}

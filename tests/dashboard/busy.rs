@@ -111,10 +111,13 @@ pub async fn busy_shop() -> Shop {
         let refunds = [(back_on.as_str(), if dice.below(3) == 0 { amount_minor } else { amount_minor / 3 })];
         let kind = dice.below(20);
         let ordered = date(day);
+        // Some come back; one in nine orders names nobody.
+        let customer = format!("customer-{}", amount_minor % 411);
         let order = Order {
             day: &ordered,
             amount_minor,
             source: ["src_1", "src_1", "src_2"][dice.below(3) as usize],
+            customer: (amount_minor % 9 != 0).then_some(customer.as_str()),
             ..SALE
         };
         shop.order(match kind {

@@ -120,6 +120,33 @@ async fn marketers_find_their_way_from_the_report_to_an_order() {
     assert_eq!(listed, line.orders);
     browser.screenshot("orders").await;
 
+    // What another model would say, as the API says it.
+    browser.open(&format!("{base}/app/compare?period=all&by=network")).await;
+    let compared = shop.compare("by=network").await.unwrap();
+    let plain = |text: String| text.replace([',', '€', '+'], "").replace('−', "-");
+    let told = compared.cell("total", "linear_change").unwrap().to_string();
+    assert_eq!(plain(browser.text("tfoot td:nth-child(5)").await), told);
+    assert_eq!(browser.text("thead th:nth-child(5)").await, "Linear");
+    browser.open(&format!("{base}/app/customers?period=all")).await;
+    let retained = shop.retention("").await.unwrap();
+    let rows = browser.eval("document.querySelectorAll('.report tbody th').length").await;
+    assert_eq!(rows, retained.rows.len());
+
+    // A month is closed: frozen, it is the same as today.
+    browser.open(&format!("{base}/app/snapshots")).await;
+    browser.eval("document.querySelector('input[name=from]').value = '2020-01-01'").await;
+    browser.click("form.choices button.main").await;
+    assert!(browser.url().await.contains("/app/snapshots/"));
+    let nets = browser
+        .eval("[1, 2, 3].map(n => document.querySelector(`tfoot td:nth-of-type(${n})`).innerText)")
+        .await;
+    assert_eq!(nets[0], nets[1]);
+    assert_ne!(nets[0], "€0.00");
+    assert_eq!(nets[2], "€0.00");
+    browser.screenshot("snapshot").await;
+    browser.open(&format!("{base}/app/snapshots")).await;
+    assert_eq!(browser.eval("document.querySelectorAll('.report tbody th a').length").await, 1);
+
     browser.click(".who button").await;
     assert!(browser.url().await.ends_with("/app/sign-in"));
     browser.open(&format!("{base}/app")).await;
@@ -150,6 +177,12 @@ async fn pages_fit_every_screen_and_show_what_people_wrote_as_text() {
         "/app?by=campaign&sort=clicks",
         "/app?from=2020-01-01&until=2020-01-31",
         "/app/posts/sale-48h?period=all",
+        "/app/compare?period=all",
+        "/app/compare?period=90d&by=network&baseline=linear",
+        "/app/customers?period=all",
+        "/app/customers?period=all&by=post",
+        "/app/snapshots",
+        "/app?by=published_hour_of_week&period=90d",
         "/app/conversions?period=90d",
         order,
         "/app/posts/%3Cscript%3E",

@@ -193,3 +193,43 @@ fn rows_of_every_kind_add_up_to_the_same_totals() {
     };
     runner.run(&plans(), run).unwrap();
 }
+
+/// Every cell of the CSV is what the JSON says.
+fn csv_is_json(report: &Report) -> Result<(), TestCaseError> {
+    let json = serde_json::to_value(report).unwrap();
+    let text = report.to_csv().unwrap();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = reader.headers().unwrap().clone();
+    let mut lines = 0;
+    for (i, record) in reader.records().enumerate() {
+        let record = record.unwrap();
+        let row = json["rows"].get(i).unwrap_or(&json["totals"]);
+        for (column, text) in columns.iter().zip(&record).skip(2) {
+            let value = match &row[column] {
+                serde_json::Value::Null => String::new(),
+                serde_json::Value::String(text) => text.clone(),
+                number => number.to_string(),
+            };
+            prop_assert_eq!(text.parse::<f64>().ok(), value.parse::<f64>().ok(), "{} of row {}", column, i);
+        }
+        lines += 1;
+    }
+    prop_assert_eq!(lines, report.rows.len() + 1);
+    Ok(())
+}
+
+#[test]
+fn csv_and_json_agree_whatever_happened() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 12, ..Config::default() });
+    let run = |plan: Plan| {
+        runtime.block_on(async {
+            let mut shop = shop_of(&plan).await;
+            for by in ["post", "network", "day", "tag", "published_hour_of_week"] {
+                csv_is_json(&shop.report(&format!("by={by}&model=linear&clock=click")).await.unwrap())?;
+            }
+            Ok(())
+        })
+    };
+    runner.run(&plans(), run).unwrap();
+}

@@ -2,8 +2,11 @@
 
 mod agreement;
 mod extras;
+mod postgres;
 mod sheets;
 mod shop;
+#[path = "../support/mod.rs"]
+mod support;
 
 use serde_json::json;
 use shop::{Order, SALE, Shop, rows};
@@ -15,7 +18,10 @@ const MONEY: [&str; 4] = ["conversions", "revenue", "refunds", "net_revenue"];
 
 /// Two posts on two networks, a link without a post, and orders of every kind in November.
 async fn november() -> Shop {
-    let mut shop = Shop::open("Europe/Berlin", "EUR").await;
+    november_in(Shop::open("Europe/Berlin", "EUR").await).await
+}
+
+async fn november_in(mut shop: Shop) -> Shop {
     shop.post("a", Some("instagram"), Some("launch"), r#"["sale","new"]"#).await;
     shop.post("b", Some("tiktok"), Some("launch"), "[]").await;
     let a_insta = shop.link(Some("a"), Some("instagram"), Some("launch")).await;

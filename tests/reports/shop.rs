@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use utmost::config::{Attribution, Config};
 use utmost::domain::ids::LinkId;
 use utmost::domain::time::{day_date, day_number};
-use utmost::ledger::{Ledger, Synchronous, Tx, rollups, sql};
+use utmost::ledger::{Ledger, Synchronous, Tx, rollups};
 use utmost::reports::{CompareRequest, Report, ReportError, ReportRequest, RetentionRequest, Sheet};
 use utmost::worker::classify::Device;
 use utmost::worker::rollup::{Counts, Part, Rollups};
@@ -17,7 +17,7 @@ pub struct Shop {
     pub ledger: Ledger,
     tx: Option<Tx>,
     next: i64,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 /// A touch of an order: our link, or None for a rival; the day of the click.
@@ -78,7 +78,12 @@ impl Shop {
     pub async fn open(timezone: &str, currency: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open_sqlite(&dir.path().join("ledger.db"), Synchronous::Normal).await.unwrap();
-        let mut shop = Self { ledger, tx: None, next: 1, _dir: dir };
+        Self { _dir: Some(dir), ..Self::open_in(ledger, timezone, currency).await }
+    }
+
+    /// In an empty ledger.
+    pub async fn open_in(ledger: Ledger, timezone: &str, currency: &str) -> Self {
+        let mut shop = Self { ledger, tx: None, next: 1, _dir: None };
         shop.insert(
             "workspaces (id, name, timezone, currency, settings, created_ms)",
             &[T(WORKSPACE), T("Test"), T(timezone), T(currency), T("{}"), N(0)],
@@ -88,13 +93,22 @@ impl Shop {
     }
 
     pub async fn insert(&mut self, table: &str, values: &[Value<'_>]) {
-        let text = format!("INSERT INTO {table} VALUES {}", sql::unnumbered(1, values.len()));
-        let mut query = sqlx::query(AssertSqlSafe(text));
+        // PostgreSQL wants to know of which type a bound NULL is, so it stands in the text.
+        let mut bound = 0;
+        let placeholders = values.iter().map(|value| match value {
+            Value::None => "NULL".to_owned(),
+            _ => {
+                bound += 1;
+                format!("${bound}")
+            }
+        });
+        let placeholders = placeholders.collect::<Vec<_>>().join(", ");
+        let mut query = sqlx::query(AssertSqlSafe(format!("INSERT INTO {table} VALUES ({placeholders})")));
         for value in values {
             query = match value {
                 T(text) => query.bind((*text).to_owned()),
                 N(number) => query.bind(*number),
-                Value::None => query.bind(Option::<String>::None),
+                Value::None => query,
             };
         }
         query.execute(&mut **self.tx().await).await.unwrap();
