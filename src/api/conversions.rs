@@ -123,11 +123,16 @@ pub async fn create(
 ) -> Answer<(StatusCode, JsonAnswer<Accepted>)> {
     let workspace = caller.may(Scope::Conversions)?;
     let body = serde_json::to_value(&new).map_err(Problem::internal)?;
+    Ok((StatusCode::ACCEPTED, JsonAnswer(take(&api, workspace, body).await?)))
+}
+
+/// Makes a conversion durable, whichever way it was reported.
+pub(super) async fn take(api: &Api, workspace: &str, body: Value) -> Answer<Accepted> {
     let fact = standard::conversion(&body, now_ms())?;
     api.recent_currencies.remember(workspace, &fact);
     let envelope = json!({"type": "conversion", "data": body});
-    let delivery = built_in::append(&api, BuiltIn::Api, workspace, &envelope).await?;
-    Ok((StatusCode::ACCEPTED, JsonAnswer(Accepted { id: fact.order_id, delivery })))
+    let delivery = built_in::append(api, BuiltIn::Api, workspace, &envelope).await?;
+    Ok(Accepted { id: fact.order_id, delivery })
 }
 
 /// Report a refund of a conversion that was reported by API.

@@ -10,7 +10,10 @@ use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
 use super::{Ledger, LedgerError, Store, Tx, sql};
 use crate::domain::utm::Utm;
-pub use figures::{ClickKey, LinkFigures, clicks_by, figures, workspace_clicks};
+pub use figures::{
+    ClickKey, ClicksOf, DayClicks, LinkFigures, clicks_by, clicks_by_day, day_clicks, figures, tag_clicks,
+    workspace_clicks,
+};
 pub use filter::{LinkFilter, LinkOrder, by_slug_anywhere, count, list, tags};
 
 #[derive(Debug, Clone, PartialEq)]

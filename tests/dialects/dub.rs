@@ -330,3 +330,38 @@ async fn a_code_is_drawn_for_a_short_url() {
     assert!(picture.body.contains("<svg"));
     dub.server.ask("GET /dub/qr", &[], ()).await.expect(422);
 }
+
+#[tokio::test]
+async fn leads_and_sales_are_taken() {
+    let dub = Dub::start().await;
+    let lead = dub
+        .ask(
+            "POST /track/lead",
+            json!({"clickId": "tok", "eventName": "Sign up", "customerExternalId": "c1", "customerEmail": "a@b.test",
+                "customerName": null, "customerAvatar": null, "mode": "async"}),
+        )
+        .await
+        .expect(200);
+    assert_eq!((&lead["click"]["id"], &lead["link"]), (&json!("tok"), &Value::Null));
+    assert_eq!(lead["customer"]["externalId"], "c1");
+    let sale = json!({"customerExternalId": "c1", "amount": 1999, "currency": "eur", "invoiceId": "i1",
+        "eventName": "Purchase", "paymentProcessor": "stripe", "leadEventName": null, "metadata": {"a": 1}});
+    let answer = dub.ask("POST /track/sale", sale.clone()).await.expect(200);
+    assert_eq!(
+        answer["sale"],
+        json!({"amount": 1999, "currency": "eur", "paymentProcessor": "stripe", "invoiceId": "i1",
+            "metadata": {"a": 1}})
+    );
+    assert_eq!(answer["customer"]["externalId"], "c1");
+    let check = async |path: &str, body: Value| {
+        let error = dub.ask(&format!("POST /track/{path}"), body).await.expect(422)["error"].clone();
+        assert_eq!(error["code"], "unprocessable_entity", "{error}");
+    };
+    check("sale", json!({"customerExternalId": "c1", "amount": 19.99})).await;
+    check("sale", json!({"customerExternalId": "c1", "amount": -1})).await;
+    check("sale", json!({"amount": 1})).await;
+    check("sale", json!({"customerExternalId": "c1", "amount": 1, "currency": "EURO"})).await;
+    check("lead", json!({"clickId": "tok", "customerExternalId": "c1"})).await;
+    let links = dub.server.key(&["links"]).await;
+    dub.ask_with(&links, "POST /track/sale", sale).await.expect(403);
+}

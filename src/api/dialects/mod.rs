@@ -4,9 +4,12 @@
 //! A dialect reads requests as its clients write them, calls the native operations, and shows the results
 //! in its own words. It has no rules of its own: a link made here is a link like any other.
 
+mod bitly;
 mod dub;
 mod fields;
+mod kutt;
 mod links;
+mod shlink;
 mod yourls;
 
 use std::sync::Arc;
@@ -33,6 +36,15 @@ pub fn router(api: &Arc<Api>) -> Router<Arc<Api>> {
     if enabled.yourls {
         router = router.merge(yourls::routes());
     }
+    if enabled.kutt {
+        router = router.merge(kutt::routes(api));
+    }
+    if enabled.shlink {
+        router = router.merge(shlink::routes(api));
+    }
+    if enabled.bitly {
+        router = router.merge(bitly::routes(api));
+    }
     router
 }
 
@@ -43,6 +55,8 @@ struct Door {
     key: fn(&HeaderMap) -> Option<&str>,
     /// A problem in the dialect's words.
     say: fn(&Problem) -> (StatusCode, Value),
+    /// Of those words.
+    content_type: &'static str,
 }
 
 impl Door {
@@ -80,7 +94,7 @@ impl Door {
         *response.body_mut() = body.to_string().into();
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         response
     }
 }

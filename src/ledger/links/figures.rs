@@ -111,3 +111,103 @@ pub async fn clicks_by(
     let rows = query.fetch_all(&ledger.read).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
+
+/// Clicks of people on a link by day, from a day on up to another, exclusive; days without any are left out.
+pub async fn clicks_by_day(
+    ledger: &Ledger,
+    link: i64,
+    (from_day, to_day): (i64, i64),
+) -> Result<Vec<(i64, i64)>, LedgerError> {
+    let rows = sqlx::query(
+        "SELECT day, CAST(SUM(human) AS BIGINT) FROM clicks_by_day
+         WHERE link = $1 AND day >= $2 AND day < $3 GROUP BY day HAVING SUM(human) > 0 ORDER BY day",
+    )
+    .bind(link)
+    .bind(from_day)
+    .bind(to_day)
+    .fetch_all(&ledger.read)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Whose clicks to sum up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClicksOf {
+    All,
+    Link(i64),
+    /// Links that have it now and are not archived.
+    Tag(String),
+    Domain(String),
+}
+
+/// Clicks of a day that came from one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayClicks {
+    /// Days since 1970 in the workspace's zone.
+    pub day: i64,
+    /// Empty where there was none.
+    pub referrer: String,
+    pub people: i64,
+    pub machines: i64,
+}
+
+/// Sums in one answer at most; older days fall out.
+const DAYS_MAX: i64 = 100_000;
+
+/// Clicks by day and referrer, from a day on up to another, exclusive; the newest day first.
+pub async fn day_clicks(
+    ledger: &Ledger,
+    workspace: &str,
+    of: &ClicksOf,
+    (from_day, to_day): (i64, i64),
+) -> Result<Vec<DayClicks>, LedgerError> {
+    let text = format!(
+        "SELECT day, referrer, CAST(SUM(human) AS BIGINT), CAST(SUM(bots) AS BIGINT) FROM clicks_by_referrer
+         WHERE workspace = $1 AND day >= $2 AND day < $3 {}
+         GROUP BY day, referrer ORDER BY day DESC, referrer LIMIT $4",
+        chosen(of, "$5")
+    );
+    let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(from_day).bind(to_day).bind(DAYS_MAX);
+    let rows = match of {
+        ClicksOf::All => query,
+        ClicksOf::Link(link) => query.bind(*link),
+        ClicksOf::Tag(tag) => query.bind(super::json(tag)),
+        ClicksOf::Domain(domain) => query.bind(domain.clone()),
+    };
+    let rows = rows.fetch_all(&ledger.read).await?;
+    let read = |row: &sqlx::any::AnyRow| {
+        Ok(DayClicks {
+            day: row.try_get(0)?,
+            referrer: row.try_get(1)?,
+            people: row.try_get(2)?,
+            machines: row.try_get(3)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+fn chosen(of: &ClicksOf, place: &str) -> String {
+    match of {
+        ClicksOf::All => String::new(),
+        ClicksOf::Link(_) => format!("AND link = {place}"),
+        ClicksOf::Tag(_) => format!(
+            "AND link IN (SELECT id FROM links WHERE workspace = $1 AND archived_ms IS NULL \
+             AND REPLACE(tags, {place}, '') <> tags)"
+        ),
+        ClicksOf::Domain(_) => {
+            format!("AND link IN (SELECT id FROM links WHERE workspace = $1 AND domain = {place})")
+        }
+    }
+}
+
+/// Clicks of people and of machines on the links that have a tag, over all days.
+pub async fn tag_clicks(ledger: &Ledger, workspace: &str, tag: &str) -> Result<(i64, i64), LedgerError> {
+    let text = format!(
+        "SELECT CAST(COALESCE(SUM(human), 0) AS BIGINT), CAST(COALESCE(SUM(bot + preview + prefetch), 0) AS BIGINT)
+         FROM clicks_by_day WHERE workspace = $1 {}",
+        chosen(&ClicksOf::Tag(tag.to_owned()), "$2")
+    );
+    let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(super::json(&tag));
+    let row = query.fetch_one(&ledger.read).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}

@@ -5,6 +5,7 @@ mod analytics;
 mod links;
 mod qr;
 mod show;
+mod track;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::api::Api;
 use crate::api::auth::{Caller, bearer};
 use crate::api::error::{Answer, Kind, Problem};
 
-const DOOR: Door = Door { key: bearer, say };
+const DOOR: Door = Door { key: bearer, say, content_type: "application/json" };
 /// By this name goes Dub's own service: the default of clients that were not told a domain.
 const HOSTED: &[&str] = &["dub.sh", "www.dub.sh", "d.to"];
 
@@ -30,7 +31,10 @@ pub fn routes(api: &Arc<Api>) -> Router<Arc<Api>> {
         .route("/links/upsert", put(links::upsert))
         .route("/links/bulk", post(links::create_many).patch(links::change_many).delete(links::delete_many))
         .route("/links/{id}", patch(links::change).put(links::change).delete(links::delete).get(links::read));
-    let routes = routes.route("/analytics", get(analytics::read));
+    let routes = routes
+        .route("/analytics", get(analytics::read))
+        .route("/track/lead", post(track::lead))
+        .route("/track/sale", post(track::sale));
     let open = DOOR.open(Router::new().route("/qr", get(qr::picture)));
     let routes = DOOR.guard(api, routes);
     Router::new().merge(routes.clone()).nest("/dub", routes.merge(open))
