@@ -58,7 +58,8 @@ pub async fn orders_of_source(tx: &mut Tx, source: &str) -> Result<Vec<OrderKey>
     Ok(rows.iter().map(|row| OrderKey { source: source.to_owned(), order_id: row.get(0) }).collect())
 }
 
-/// Orders of other names and of evidence, which share a reference with any of these.
+/// Other names of these orders, and evidence of them: what shares a reference with them. An order of another
+/// shop that happens to have the same number is none of them.
 pub async fn akin(
     tx: &mut Tx,
     workspace: &str,
@@ -69,7 +70,8 @@ pub async fn akin(
         let rows = sqlx::query(
             "SELECT other.source, other.order_id FROM order_references own
                JOIN order_references other ON other.workspace = own.workspace AND other.reference = own.reference
-             WHERE own.workspace = $1 AND own.source = $2 AND own.order_id = $3",
+             WHERE own.workspace = $1 AND own.source = $2 AND own.order_id = $3 AND (other.source = own.source
+               OR EXISTS (SELECT 1 FROM sources s WHERE s.id = other.source AND s.role = 'evidence'))",
         )
         .bind(workspace)
         .bind(order.source.as_str())
@@ -134,11 +136,22 @@ pub async fn make_anonymous(
     }
     for visitor in visitors {
         let visitor = visitor.to_string();
+        // Whoever reads the visitor's journey, and whoever names one of its clicks alone.
         facts::mark_visitors(tx, workspace, std::slice::from_ref(&visitor)).await?;
+        sqlx::query(
+            "UPDATE conversions SET due = ABS(due) + 1 WHERE (source, order_id) IN
+               (SELECT source, order_id FROM order_tokens WHERE workspace = $1 AND visitor = $2)",
+        )
+        .bind(workspace)
+        .bind(visitor.as_str())
+        .execute(&mut **tx)
+        .await?;
         let name = VisitorId::from_bytes(rand::random()).to_string();
         for statement in [
             "UPDATE touches SET visitor = $1 WHERE visitor = $3 AND conversion IN
-               (SELECT conversion FROM conversion_visitors WHERE workspace = $2 AND visitor = $3)",
+               (SELECT conversion FROM conversion_visitors WHERE workspace = $2 AND visitor = $3
+                UNION SELECT v.id FROM conversions v JOIN order_tokens t
+                  ON t.source = v.source AND t.order_id = v.order_id WHERE t.workspace = $2 AND t.visitor = $3)",
             "UPDATE conversion_visitors SET visitor = $1 WHERE workspace = $2 AND visitor = $3",
             "UPDATE order_tokens SET visitor = $1 WHERE workspace = $2 AND visitor = $3",
         ] {

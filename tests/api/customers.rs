@@ -37,7 +37,10 @@ async fn an_erased_customer_leaves_money_and_no_trace() {
     // Known by id alone, and by e-mail alone.
     api.post("/api/v1/conversions", order("o2", 2, j!({"id": "17"}))).await.expect(202);
     api.post("/api/v1/conversions", order("o3", 1, j!({"email": "ada@example.com"}))).await.expect(202);
-    api.post("/api/v1/conversions", order("o4", 1, j!({"email": "bob@example.com"}))).await.expect(202);
+    // Bob had the link from Ada.
+    let mut passed_on = order("o4", 1, j!({"email": "bob@example.com"}));
+    passed_on["click_id"] = j!(tokens[1]);
+    api.post("/api/v1/conversions", passed_on).await.expect(202);
     api.work().await;
     let before = figures(&api).await;
     let hashes = "SELECT COUNT(DISTINCT customer) FROM order_customers";
