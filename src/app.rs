@@ -22,6 +22,7 @@ use crate::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use crate::links::copies::Copies;
 use crate::links::domain_key;
 use crate::links::follow::Follower;
+use crate::links::issue::Issuer;
 use crate::links::redis::HotLinks;
 use crate::log::{Log, LogConfig, LogMetrics};
 use crate::redirect::accept::{self, AcceptConfig, AcceptMetrics};
@@ -80,10 +81,7 @@ impl App {
             .await
             .with_context(|| format!("server.listen {}", config.server.listen))?;
         let address = listener.local_addr()?;
-        let public_url = match &config.server.public_url {
-            Some(url) => url.clone(),
-            None => Url::parse(&format!("http://{address}"))?,
-        };
+        let public_url = public_url(&config, address)?;
         let config = Arc::new(config);
         let mut registry = Registry::default();
 
@@ -256,6 +254,20 @@ pub async fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
         Some(url) => Ledger::open_postgres(url).await,
     };
     ledger.context("ledger.url")
+}
+
+/// Makes links in this configuration's ledger, for commands.
+pub fn open_issuer(config: &Config, ledger: &Ledger) -> anyhow::Result<Issuer> {
+    let (_, copies) = links(config, ledger, LinkCacheMetrics::default())?;
+    Ok(Issuer::new(ledger.clone(), copies, public_url(config, config.server.listen)?))
+}
+
+/// What visitors see. `address`: where this process listens, or is to.
+fn public_url(config: &Config, address: SocketAddr) -> anyhow::Result<Url> {
+    Ok(match &config.server.public_url {
+        Some(url) => url.clone(),
+        None => Url::parse(&format!("http://{address}"))?,
+    })
 }
 
 async fn open_journeys(config: &Config, data_dir: &DataDir) -> anyhow::Result<Journeys> {

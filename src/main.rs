@@ -24,6 +24,8 @@ enum Command {
     Serve,
     /// Show the whole way on this machine: posts, clicks, orders, the report, the dashboard
     Demo(cli::demo::DemoArgs),
+    /// Make, list, import and export short links
+    Links(cli::links::LinksArgs),
     /// Report what posts brought in and cost
     Report(cli::report::ReportArgs),
     /// Feed kept webhooks to the worker again, such as those that it could not interpret
@@ -74,6 +76,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ledger.close().await;
             result
         }),
+        Command::Links(args) => runtime.block_on(cli::links::run(args, &config, &mut out)),
         Command::Replay(args) => runtime.block_on(cli::replay::run(args, &config, &mut out)),
         Command::Rates(args) => runtime.block_on(cli::rates::run(args, &config, &mut out)),
         Command::Health => runtime.block_on(cli::serve::health(&config)),

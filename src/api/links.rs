@@ -172,6 +172,7 @@ impl LinkInput {
             forward_query: self.forward_query,
             click_param: self.click_param,
             archived: self.archived,
+            created_ms: None,
             extra: Vec::new(),
         };
         flaws.check()?;

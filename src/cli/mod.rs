@@ -3,8 +3,11 @@
 pub mod client;
 pub mod demo;
 mod dry_run;
+pub mod links;
 pub mod model;
 pub mod rates;
+mod refusals;
 pub mod replay;
 pub mod report;
+mod rows;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! Time is milliseconds since 1970 (UTC) inside; the workspace's zone is applied at the edge.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 /// The local calendar day of a moment, as days since 1970-01-01. Exact for any offset.
@@ -40,6 +40,32 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, jiff::Error> {
     text.parse::<Timestamp>().map(|t| t.as_millisecond())
 }
 
+/// Reads a time as export files write it: RFC 3339, `2026-01-31 17:05:00 +0200` (or ` UTC`), a local date with
+/// or without a time (then `zone` counts), or seconds or milliseconds since 1970. None: not one of these; day
+/// and month in another order are anybody's guess.
+pub fn parse_written(text: &str, zone: &TimeZone) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<i64>() {
+        // Seconds have 11 digits from the year 5138 on, milliseconds had 12 until 2001.
+        let at_ms = if number.abs() < 100_000_000_000 { number.checked_mul(1000)? } else { number };
+        return Timestamp::from_millisecond(at_ms).ok().map(|at| at.as_millisecond());
+    }
+    if let Ok(at_ms) = parse_rfc3339(text) {
+        return Some(at_ms);
+    }
+    for format in ["%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"] {
+        if let Ok(at) = Timestamp::strptime(format, text) {
+            return Some(at.as_millisecond());
+        }
+    }
+    let (civil, zone) = match text.strip_suffix(" UTC").or_else(|| text.strip_suffix(" GMT")) {
+        Some(civil) => (civil, &TimeZone::UTC),
+        None => (text, zone),
+    };
+    let civil: DateTime = civil.parse().ok().or_else(|| DateTime::strptime("%Y-%m-%d %H:%M", civil).ok())?;
+    Some(zone.to_ambiguous_timestamp(civil).compatible().ok()?.as_millisecond())
+}
+
 /// The clock.
 pub fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
@@ -61,6 +87,27 @@ mod tests {
         check("2026-11-23T18:30:00Z", "Asia/Kolkata", "2026-11-24");
         check("2026-03-29T00:59:59Z", "Europe/Berlin", "2026-03-29");
         check("1969-12-31T23:59:59Z", "UTC", "1969-12-31");
+    }
+
+    #[test]
+    fn times_of_export_files_are_read() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(parse_written(text, &zone).map(rfc3339).as_deref(), expected, "{text}");
+        };
+        check("2026-01-31T17:05:00Z", Some("2026-01-31T17:05:00Z"));
+        check("2026-01-31T17:05:00.250+02:00", Some("2026-01-31T15:05:00.25Z"));
+        check("2026-01-31T17:05:00+0000", Some("2026-01-31T17:05:00Z"));
+        check(" 2026-01-31 17:05:00 -0500", Some("2026-01-31T22:05:00Z"));
+        check("2026-01-31 17:05:00 UTC", Some("2026-01-31T17:05:00Z"));
+        check("2026-01-31 17:05:00", Some("2026-01-31T22:05:00Z"));
+        check("2026-07-31 17:05", Some("2026-07-31T21:05:00Z"));
+        check("2026-01-31", Some("2026-01-31T05:00:00Z"));
+        check("1769879100", Some("2026-01-31T17:05:00Z"));
+        check("1769879100250", Some("2026-01-31T17:05:00.25Z"));
+        check("01/31/2026", None);
+        check("99999999999999999", None);
+        check("yesterday", None);
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Draft {
             Some(false) => link.archived_ms = None,
             None => {}
         }
+        link.created_ms = fields.created_ms.unwrap_or(link.created_ms);
         for (name, value) in fields.extra {
             match value {
                 Some(value) => link.extra.insert(name, value),

@@ -46,6 +46,8 @@ pub struct LinkFields {
     /// None inside: the usual name; empty: no click token.
     pub click_param: Option<Option<String>>,
     pub archived: Option<bool>,
+    /// When it was made elsewhere; for links that move in.
+    pub created_ms: Option<i64>,
     /// What a dialect keeps with a link, by name.
     pub extra: Vec<(String, Option<serde_json::Value>)>,
 }
