@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
@@ -30,6 +30,7 @@ use crate::redirect::{Redirect, RedirectConfig, RedirectMetrics};
 use crate::reports::{self, Report, ReportRequest};
 use crate::script;
 use crate::telemetry;
+use crate::webhooks::deliver::{DeliverMetrics, Deliverer};
 use crate::worker::geo::Countries;
 use crate::worker::journeys::Journeys;
 use crate::worker::{Worker, WorkerMetrics};
@@ -49,8 +50,11 @@ pub struct App {
     ledger: Ledger,
     log: Log,
     stop: watch::Sender<Stage>,
+    terminate: Signal,
+    interrupt: Signal,
     accepting: JoinHandle<()>,
     working: JoinHandle<()>,
+    telling: JoinHandle<()>,
     following: JoinHandle<()>,
     /// What has nothing to finish: it is dropped.
     helping: JoinSet<()>,
@@ -127,6 +131,16 @@ impl App {
             }
         };
 
+        let telling = match config.roles.worker {
+            false => tokio::spawn(async {}),
+            true => {
+                let metrics = DeliverMetrics::default();
+                metrics.register(&mut registry);
+                let deliverer = Deliverer::new(ledger.clone(), config.webhooks.clone(), metrics);
+                tokio::spawn(deliverer.run(reached(stage.clone(), Stage::Finishing)))
+            }
+        };
+
         let mut helping = JoinSet::new();
         let mut router = Router::new();
         if config.roles.api {
@@ -163,6 +177,8 @@ impl App {
             shutdown: config.server.shutdown / DRAIN_SHARE,
         };
         let draining = at_stage(stage, Stage::Draining);
+        // Whoever sees that it listens may already tell it to stop.
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let accepting =
             tokio::spawn(accept::serve(listener, redirect, router, accept, accept_metrics, draining));
 
@@ -175,8 +191,11 @@ impl App {
             ledger,
             log,
             stop,
+            terminate,
+            interrupt,
             accepting,
             working,
+            telling,
             following,
             helping,
             _data_dir: data_dir,
@@ -184,11 +203,10 @@ impl App {
     }
 
     /// Returns at SIGTERM or SIGINT.
-    pub async fn until_signalled(&self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
+    pub async fn until_signalled(&mut self) -> anyhow::Result<()> {
         tokio::select! {
-            _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
         Ok(())
     }
@@ -196,13 +214,15 @@ impl App {
     /// Stops in order: accept no more and answer who is there, make their clicks durable, let the worker
     /// finish its batch, close the stores. Bounded by `server.shutdown_seconds`.
     pub async fn stop(self) {
-        let Self { config, ledger, log, stop, accepting, working, following, mut helping, .. } = self;
+        let Self { config, ledger, log, stop, accepting, working, telling, following, mut helping, .. } =
+            self;
         let in_order = async {
             stop.send_replace(Stage::Draining);
             let _ = accepting.await;
             log.close().await;
             stop.send_replace(Stage::Finishing);
             let _ = working.await;
+            let _ = telling.await;
             let _ = following.await;
             helping.shutdown().await;
             ledger.close().await;

@@ -29,4 +29,5 @@ pub mod redirect;
 pub mod reports;
 pub mod script;
 pub mod telemetry;
+pub mod webhooks;
 pub mod worker;

@@ -278,7 +278,7 @@ pub async fn read(
     let workspace = caller.may_any(&[Scope::Reports, Scope::Conversions])?;
     let row = find(&api, workspace, &id).await?;
     let reporting = reporting_currency(&api, workspace).await?;
-    let touches = conversion_views::touches(&api.ledger, row.id).await?;
+    let touches = conversion_views::touches(&api.ledger.read, row.id).await?;
     let changes = conversion_views::changes(&api.ledger, row.id).await?;
     let sent = DeliveryFilter {
         workspace: workspace.to_owned(),

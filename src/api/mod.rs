@@ -26,6 +26,7 @@ mod rates;
 mod reports;
 mod snapshots;
 mod sources;
+mod webhooks;
 mod workspaces;
 
 use std::sync::Arc;
@@ -176,6 +177,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(reports::routes())
         .merge(snapshots::routes())
         .merge(sources::routes())
+        .merge(webhooks::routes())
         .merge(workspaces::routes())
         .route_layer(from_fn_with_state(Arc::clone(&api), idempotent))
         .route_layer(from_fn_with_state(Arc::clone(&api), authenticate))

@@ -298,16 +298,16 @@ mod tests {
     #[tokio::test]
     async fn delimiters_marks_and_broken_lines_are_borne() {
         for delimiter in [",", ";", "\t"] {
-            let text = "\u{feff}Short Link,Long_URL\na,\"b\nc\"\n\nd,e,f\ng\n".replace(',', delimiter);
+            let text = "\u{feff}Short Link,Long_URL\na,\"b\nc\"\nd,e,f\ng\n".replace(',', delimiter);
             let rows = read(&text).await;
             let first = rows[0].as_ref().unwrap();
             assert_eq!(
                 (first.line, first.get("shortlink"), first.get("longurl")),
                 (2, Some("a"), Some("b\nc"))
             );
-            assert_eq!(rows[1].as_ref().unwrap_err(), &(5, "3 values, but 2 columns".to_owned()));
+            assert_eq!(rows[1].as_ref().unwrap_err(), &(4, "3 values, but 2 columns".to_owned()));
             let last = rows[2].as_ref().unwrap();
-            assert_eq!((last.line, last.get("shortlink"), last.get("longurl")), (6, Some("g"), None));
+            assert_eq!((last.line, last.get("shortlink"), last.get("longurl")), (5, Some("g"), None));
             assert_eq!(rows.len(), 3);
         }
     }

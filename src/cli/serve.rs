@@ -11,7 +11,7 @@ use crate::config::Config;
 
 /// Serves until a signal, then stops gracefully.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let app = App::start(config).await?;
+    let mut app = App::start(config).await?;
     println!("utmost listens on http://{}", app.address);
     if app.admin_key_is_new {
         println!("administration key (shown once, kept in data_dir/admin.key): {}", app.admin_key);

@@ -17,6 +17,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::ledger::Synchronous;
+use crate::webhooks::WebhooksConfig;
 
 pub use settings::{EventSettings, WorkspaceSettings};
 
@@ -40,6 +41,7 @@ pub struct Config {
     pub attribution: Attribution,
     pub privacy: Privacy,
     pub dialects: Dialects,
+    pub webhooks: WebhooksConfig,
     pub geoip_database: Option<PathBuf>,
     pub log_json: bool,
     pub log_level: String,
@@ -245,6 +247,13 @@ fn check(read: &mut Reader) -> Config {
             raw_days: read.int("privacy.raw_days", 1, 3660) as u32,
         },
         dialects: check_dialects(read),
+        webhooks: WebhooksConfig {
+            allow_networks: read.all_parsed("webhooks.allow_networks", "networks such as 10.0.0.0/8"),
+            timeout: Duration::from_millis(read.int("webhooks.timeout_ms", 1, 60_000)),
+            parallel: read.int("webhooks.parallel", 1, 64) as usize,
+            first_retry: Duration::from_millis(read.int("webhooks.first_retry_ms", 1, 3_600_000)),
+            give_up: Duration::from_secs(read.int("webhooks.give_up_seconds", 1, 30 * 24 * 3600)),
+        },
         geoip_database: read.text("geoip.database").map(PathBuf::from),
         log_json: read.one_of("log.format", &["text", "json"]) == "json",
         log_level: read.text("log.level").unwrap_or_else(|| "info".into()),

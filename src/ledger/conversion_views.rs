@@ -1,9 +1,9 @@
 //! Conversions as people look at them: how each was matched, its journey, and what every model credits.
 
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Tx};
 use crate::intake::fact::Says;
 
 #[derive(Debug, Clone)]
@@ -134,6 +134,13 @@ pub async fn list(ledger: &Ledger, filter: &ConversionFilter) -> Result<Vec<Conv
     query.fetch_all(&ledger.read).await?.iter().map(read).collect()
 }
 
+/// One conversion as it stands inside a transaction.
+pub async fn of(tx: &mut Tx, conversion: i64) -> Result<Option<ConversionRow>, LedgerError> {
+    let text = format!("{SELECT} WHERE c.id = $1");
+    let row = sqlx::query(AssertSqlSafe(text)).bind(conversion).fetch_optional(&mut **tx).await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// A touch with what its link stood for then, and what it is credited over all changes.
 #[derive(Debug, Clone)]
 pub struct CreditedTouchRow {
@@ -158,7 +165,10 @@ pub struct CreditedTouchRow {
 }
 
 /// In order.
-pub async fn touches(ledger: &Ledger, conversion: i64) -> Result<Vec<CreditedTouchRow>, LedgerError> {
+pub async fn touches<'e>(
+    executor: impl Executor<'e, Database = Any>,
+    conversion: i64,
+) -> Result<Vec<CreditedTouchRow>, LedgerError> {
     let sums: Vec<String> = ["", "_weight"]
         .iter()
         .flat_map(|suffix| {
@@ -179,7 +189,7 @@ pub async fn touches(ledger: &Ledger, conversion: i64) -> Result<Vec<CreditedTou
          WHERE t.conversion = $1 ORDER BY t.n",
         sums.join(", ")
     );
-    let rows = sqlx::query(AssertSqlSafe(text)).bind(conversion).fetch_all(&ledger.read).await?;
+    let rows = sqlx::query(AssertSqlSafe(text)).bind(conversion).fetch_all(executor).await?;
     rows.iter()
         .map(|row| {
             let mut models = [0i64; 10];

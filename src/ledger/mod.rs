@@ -23,6 +23,7 @@ pub mod rollups;
 pub mod snapshots;
 pub mod sources;
 pub mod sql;
+pub mod webhooks;
 pub mod workspaces;
 
 use std::path::Path;

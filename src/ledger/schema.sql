@@ -475,6 +475,40 @@ CREATE TABLE positions (
   PRIMARY KEY (stream, partition)
 );
 
+-- Who is told of results (webhooks out).
+CREATE TABLE webhooks (
+  id              TEXT PRIMARY KEY,
+  workspace       TEXT NOT NULL,
+  url             TEXT NOT NULL,
+  events          TEXT NOT NULL,      -- space-separated
+  description     TEXT,
+  secrets         TEXT NOT NULL,      -- JSON array of {secret, until_ms}, newest first; all sign
+  failing_ms      BIGINT,             -- since when no attempt has succeeded
+  disabled_ms     BIGINT,
+  disabled_reason TEXT,
+  created_ms      BIGINT NOT NULL
+);
+CREATE INDEX webhooks_by_workspace ON webhooks (workspace, id);
+
+-- What they are told: the outbox, written with the results, and its dead letters.
+CREATE TABLE webhook_messages (
+  webhook     TEXT NOT NULL,
+  id          TEXT NOT NULL,          -- msg_ and a UUIDv7: the same at every attempt
+  workspace   TEXT NOT NULL,
+  event       TEXT NOT NULL,
+  body        TEXT NOT NULL,          -- JSON, as it is signed and sent
+  result      TEXT NOT NULL,          -- waiting | delivered | dead
+  attempts    BIGINT NOT NULL,
+  next_ms     BIGINT NOT NULL,        -- while it waits: when it is due; moved on by who sends it
+  status      BIGINT,                 -- HTTP status of the last attempt
+  problem     TEXT,
+  created_ms  BIGINT NOT NULL,
+  settled_ms  BIGINT,                 -- of the last attempt
+  PRIMARY KEY (webhook, id)
+);
+CREATE INDEX webhook_messages_waiting ON webhook_messages (webhook, next_ms) WHERE result = 'waiting';
+CREATE INDEX webhook_messages_settled ON webhook_messages (result, settled_ms);
+
 CREATE TABLE idempotency (
   workspace  TEXT NOT NULL,
   idem_key   TEXT NOT NULL,

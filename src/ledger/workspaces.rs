@@ -152,7 +152,7 @@ pub async fn holds(tx: &mut Tx, id: &str) -> Result<Holds, LedgerError> {
 
 /// Removes an empty workspace with its keys and domains; whether it was there.
 pub async fn delete(tx: &mut Tx, id: &str) -> Result<bool, LedgerError> {
-    for table in ["api_keys", "domains", "idempotency"] {
+    for table in ["api_keys", "domains", "idempotency", "webhooks", "webhook_messages"] {
         let sql = format!("DELETE FROM {table} WHERE workspace = $1");
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(&mut **tx).await?;
     }

@@ -16,6 +16,7 @@ use crate::ledger::rollups::{LinkHistory, link_histories};
 use crate::ledger::{facts, links, rollups};
 use crate::log::record::{Click, Record, Request};
 use crate::log::{Position, Stream};
+use crate::webhooks::outbox::{ToldClick, tell_clicks};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -93,6 +94,7 @@ impl ClickReader {
             return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
         }
         rollups::add(&mut tx, &counted).await?;
+        tell_clicks(&mut tx, &batch.iter().map(told).collect::<Vec<_>>(), time::now_ms()).await?;
         let clicked = counted.by_day.iter().filter(|(_, counts)| counts.human > 0);
         let clicked: BTreeSet<i64> = clicked.map(|((_, _, link, ..), _)| link.as_i64()).collect();
         let clicked = Vec::from_iter(clicked);
@@ -253,6 +255,19 @@ async fn steps_before(
     let read = journeys.read(&whose, from_ms, to_ms).await?;
     let others = |steps: Vec<Step>| steps.into_iter().filter(|step| !own.contains(&step.click)).collect();
     Ok(whose.into_iter().zip(read.into_iter().map(others)).collect())
+}
+
+fn told(derived: &Derived) -> ToldClick<'_> {
+    ToldClick {
+        id: derived.click,
+        workspace: &derived.workspace,
+        link: derived.link,
+        revision: derived.revision,
+        class: derived.class.as_str(),
+        country: derived.country,
+        device: derived.device.as_str(),
+        referrer: &derived.referrer,
+    }
 }
 
 fn step(derived: &Derived) -> Option<(Who, Step)> {

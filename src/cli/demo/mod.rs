@@ -46,15 +46,15 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     );
     let config = Config::from_layers(Some(("demo", &file)), std::iter::empty())?;
     crate::telemetry::init(&config)?;
-    let app = App::start(config).await?;
-    let result = tell(&app, started, args.exit).await;
+    let mut app = App::start(config).await?;
+    let result = tell(&mut app, started, args.exit).await;
     app.stop().await;
     // The folder holds nothing that anybody would want back.
     let _ = std::fs::remove_dir_all(&folder);
     result
 }
 
-async fn tell(app: &App, started: Instant, exit: bool) -> anyhow::Result<()> {
+async fn tell(app: &mut App, started: Instant, exit: bool) -> anyhow::Result<()> {
     let base = format!("http://{}", app.address);
     let client = Client::new(base.clone(), app.admin_key.clone());
 

@@ -18,7 +18,9 @@ use crate::domain::ids::{LinkId, VisitorId};
 use crate::domain::time;
 use crate::ledger::conversions::{self, Due, Put};
 use crate::ledger::rollups::link_histories;
+use crate::ledger::webhooks;
 use crate::ledger::{Ledger, LedgerError, facts};
+use crate::webhooks::outbox::{Audience, tell_conversion};
 use decide::decide;
 use known::{Known, gather};
 
@@ -73,9 +75,18 @@ pub async fn evaluate_due(
 
     let now_ms = time::now_ms();
     let mut tx = ledger.begin_alone().await?;
+    let audience = Audience::of(&mut tx, due.iter().map(|due| due.workspace.as_str())).await?;
     for ((due, known), evaluation) in due.iter().zip(&all_known).zip(&decided) {
+        let before = match audience.wants_conversions(&due.workspace) {
+            true => Some(webhooks::standing(&mut tx, due.id).await?),
+            false => None,
+        };
         let put = conversions::put_evaluation(ledger, &mut tx, due, evaluation, now_ms).await?;
         let Put::Done { counts_anew } = put else { continue };
+        if let Some(before) = before {
+            let currency = workspaces.get(ledger, &due.workspace).await?.currency;
+            tell_conversion(&mut tx, &audience, &due.workspace, currency, due.id, &before, now_ms).await?;
+        }
         // Whoever has read the former results evaluates anew.
         if counts_anew && workspaces.get(ledger, &due.workspace).await?.purchases_may_cut() {
             facts::mark_related(&mut tx, &due.workspace, &due.order()).await?;
