@@ -26,6 +26,10 @@ enum Command {
     Demo(cli::demo::DemoArgs),
     /// Make, list, import and export short links
     Links(cli::links::LinksArgs),
+    /// Bring in orders from before
+    Import(cli::orders::ImportArgs),
+    /// Check the installation, or what a source sends, and say what to do
+    Doctor(cli::doctor::DoctorArgs),
     /// Report what posts brought in and cost
     Report(cli::report::ReportArgs),
     /// Feed kept webhooks to the worker again, such as those that it could not interpret
@@ -76,6 +80,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ledger.close().await;
             result
         }),
+        Command::Import(args) => runtime.block_on(cli::orders::run(args, &config, &mut out)),
+        Command::Doctor(args) => runtime.block_on(cli::doctor::run(args, &config, &mut out)),
         Command::Links(args) => runtime.block_on(cli::links::run(args, &config, &mut out)),
         Command::Replay(args) => runtime.block_on(cli::replay::run(args, &config, &mut out)),
         Command::Rates(args) => runtime.block_on(cli::rates::run(args, &config, &mut out)),

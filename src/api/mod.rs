@@ -1,6 +1,7 @@
 //! The HTTP API: native routes under `/api/v1`, webhooks under `/hooks`, and how the program feels.
 
 mod auth;
+mod backfill;
 mod built_in;
 mod conversion_views;
 mod conversions;
@@ -165,6 +166,7 @@ impl Api {
 /// All routes of the API. Whatever it does not know is answered as a problem.
 pub fn router(api: Arc<Api>) -> Router {
     let v1 = Router::new()
+        .merge(backfill::routes())
         .merge(conversions::routes())
         .merge(costs::routes())
         .merge(coupons::routes())

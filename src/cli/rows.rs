@@ -38,6 +38,11 @@ impl Row {
         found.find_map(|(_, value)| Some(value.trim()).filter(|value| !value.is_empty()))
     }
 
+    /// Whether the file has such a column, whatever stands in it.
+    pub fn has(&self, key: &str) -> bool {
+        self.names.iter().any(|name| name == key)
+    }
+
     /// All that it says, for telling rows apart.
     pub fn digest(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();

@@ -264,6 +264,23 @@ pub fn interpret(
     }
 }
 
+/// What an export says came back of an order in all. Single refunds that are known by their ids explain it, so
+/// that nothing counts twice.
+fn refunded_total(order: &Field<'_>, stated: &Fact) -> Result<Option<Fact>, InterpretError> {
+    let fact::Says::Order(of) = &stated.says else { return Ok(None) };
+    let currency = order.at("currency").currency()?;
+    let amount_minor = order.at("refunded_total").opt_price(currency)?.unwrap_or(0);
+    Ok((amount_minor > 0).then(|| Fact {
+        order_id: stated.order_id.clone(),
+        version_ms: stated.version_ms,
+        says: fact::Says::RefundedTotal {
+            amount_minor,
+            currency: of.currency.clone(),
+            occurred_ms: stated.version_ms,
+        },
+    }))
+}
+
 /// A kept delivery, its body parsed.
 struct Delivery<'a> {
     headers: &'a [(String, String)],

@@ -30,6 +30,13 @@ pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, Inter
             said.test = json.at("test").is_true();
             said.facts = order(json, delivery.received_ms)?;
         }
+        // From a CSV export, by utmost itself.
+        "orders/import" => {
+            said.test = json.at("test").is_true();
+            said.facts = order(json, delivery.received_ms)?;
+            let total = super::refunded_total(json, &said.facts[0])?;
+            said.facts.extend(total);
+        }
         "orders/delete" => said.facts.push(Fact {
             order_id: json.at("id").id()?,
             version_ms: triggered_ms(delivery),

@@ -28,6 +28,12 @@ pub(super) fn interpret(delivery: &Delivery<'_>) -> Result<Interpretation, Inter
             said.dedupe_key = Some(format!("{order_id}/{modified}/{hash}"));
             said.facts = order(json, order_id, delivery.received_ms)?;
         }
+        // From a CSV export, by utmost itself.
+        "order.import" => {
+            said.facts = order(json, json.at("id").id()?, delivery.received_ms)?;
+            let total = super::refunded_total(json, &said.facts[0])?;
+            said.facts.extend(total);
+        }
         "order.deleted" => said.facts.push(Fact {
             order_id: json.at("id").id()?,
             version_ms: delivery.received_ms,

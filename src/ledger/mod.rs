@@ -8,6 +8,7 @@ pub mod conversions;
 pub mod costs;
 pub mod coupons;
 pub mod deliveries;
+pub mod doctor;
 pub mod dry_run;
 pub mod facts;
 pub mod idempotency;

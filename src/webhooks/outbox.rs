@@ -152,6 +152,9 @@ fn link_text(stored: i64) -> String {
     LinkId::from_i64(stored).map_or_else(|_| stored.to_string(), |id| id.to_string())
 }
 
+/// Post and network by link and revision.
+type StandsFor = HashMap<(i64, i64), (Option<String>, Option<String>)>;
+
 /// A counted click, as it is told.
 pub struct ToldClick<'a> {
     pub id: ClickId,
@@ -178,7 +181,7 @@ pub async fn tell_clicks(tx: &mut Tx, clicks: &[ToldClick<'_>], now_ms: i64) -> 
         let own: Vec<&ToldClick<'_>> = clicks.iter().filter(|click| click.workspace == workspace).collect();
         let links: BTreeSet<i64> = own.iter().map(|click| click.link.as_i64()).collect();
         let known = webhooks::stands_for(tx, &Vec::from_iter(links)).await?;
-        let known: HashMap<(i64, i64), (Option<String>, Option<String>)> = known
+        let known: StandsFor = known
             .into_iter()
             .map(|(link, revision, post, network)| ((link, revision), (post, network)))
             .collect();
@@ -191,7 +194,7 @@ pub async fn tell_clicks(tx: &mut Tx, clicks: &[ToldClick<'_>], now_ms: i64) -> 
     Ok(())
 }
 
-fn show_click(click: &ToldClick<'_>, known: &HashMap<(i64, i64), (Option<String>, Option<String>)>) -> Value {
+fn show_click(click: &ToldClick<'_>, known: &StandsFor) -> Value {
     let (post, network) = known.get(&(click.link.as_i64(), click.revision)).cloned().unwrap_or_default();
     let country = std::str::from_utf8(&click.country).ok().filter(|code| *code != "\0\0");
     json!({

@@ -1,6 +1,7 @@
 //! Moving in and out by the real binary: links and orders of other systems, and what `doctor` says.
 
 mod links;
+mod orders;
 #[path = "../support/mod.rs"]
 mod support;
 
