@@ -180,7 +180,7 @@ pub async fn push(tx: &mut Tx, messages: &[NewMessage], now_ms: i64) -> Result<(
         let text = format!(
             "INSERT INTO webhook_messages (webhook, id, workspace, event, body, result, attempts, next_ms, created_ms) \
              VALUES {}",
-            sql::values(messages.len(), 9)
+            sql::values(tx, messages.len(), 9)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for message in messages {
