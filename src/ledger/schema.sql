@@ -247,11 +247,9 @@ CREATE TABLE conversions (
   UNIQUE (source, order_id)
 );
 CREATE INDEX conversions_due ON conversions (id) WHERE due > 0;
--- Reports read these two alone: what an index covers needs no look at the rows.
+-- Reports read this alone: what an index covers needs no look at the rows.
 CREATE INDEX conversions_by_day ON conversions
   (workspace, order_day, event, status, reason, basis, source, gross_minor, net_minor);
-CREATE INDEX conversions_by_journey ON conversions (workspace, order_day, event, source, journey)
-  WHERE touch_count > 1;
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
 CREATE INDEX conversions_with_goods ON conversions (workspace) WHERE cost_of_goods_minor IS NOT NULL;
