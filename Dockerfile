@@ -9,6 +9,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --release --locked --bin utmost && cp target/release/utmost /utmost
 
 FROM debian:bookworm-slim
+# Authorities that a Redis over TLS is checked against.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /var/lib/utmost --create-home utmost
 COPY --from=build /utmost /usr/local/bin/utmost
 USER utmost

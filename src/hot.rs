@@ -1,15 +1,23 @@
-//! A connection to the hot store in Redis, one server or a cluster, for everything but the event log.
+//! A connection to the hot store in Redis (one server, a cluster, or the master that sentinels name) for
+//! everything but the event log.
+
+pub mod servers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Client, Cmd, FromRedisValue, RedisError, Value, cmd, pipe};
-use tokio::sync::OnceCell;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError,
+    ServerErrorKind, Value, cmd, pipe,
+};
+use servers::{Kind, servers};
+use tokio::sync::{Mutex, OnceCell};
 
 /// Commands per round trip.
 const PIPELINE_MAX: usize = 1000;
@@ -20,6 +28,7 @@ const PIPELINE_MAX: usize = 1000;
 pub enum Connection {
     Single(ConnectionManager),
     Cluster(Arc<Cluster>),
+    Sentinel(Arc<Sentinel>),
 }
 
 pub struct Cluster {
@@ -41,29 +50,47 @@ pub enum Node {
     Master { host: String, port: u16 },
 }
 
+/// Asks anew where the master is whenever the last one fails.
+pub struct Sentinel {
+    client: Mutex<SentinelClient>,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    answer_within: Duration,
+}
+
 impl Connection {
-    /// `url`: `redis://host:port/db` or `redis-cluster://a,b,c`. Answers that take longer than
+    /// `url`: as [`servers`] reads it. Answers that take longer than
     /// `answer_within` are errors.
     pub fn new(url: &str, answer_within: Duration) -> Result<Self, RedisError> {
-        match url.strip_prefix("redis-cluster://") {
-            Some(nodes) => {
-                let (credentials, hosts) = nodes
-                    .rsplit_once('@')
-                    .map_or((String::new(), nodes), |(c, hosts)| (format!("{c}@"), hosts));
-                let nodes: Vec<String> =
-                    hosts.split(',').map(|host| format!("redis://{credentials}{}", host.trim())).collect();
-                let client = ClusterClientBuilder::new(nodes)
-                    .response_timeout(answer_within)
-                    .connection_timeout(answer_within)
-                    .build()?;
-                Ok(Self::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() })))
-            }
-            None => {
+        let (urls, kind) = servers(url)
+            .ok_or_else(|| RedisError::from((ErrorKind::InvalidClientConfig, "hot.url names no server")))?;
+        match kind {
+            Kind::Single => {
                 let config = ConnectionManagerConfig::new()
                     .set_number_of_retries(1)
                     .set_response_timeout(Some(answer_within))
                     .set_connection_timeout(Some(answer_within));
                 Ok(Self::Single(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?))
+            }
+            Kind::Cluster => {
+                let client = ClusterClientBuilder::new(urls)
+                    .response_timeout(answer_within)
+                    .connection_timeout(answer_within)
+                    .build()?;
+                Ok(Self::Cluster(Arc::new(Cluster { client, connection: OnceCell::new() })))
+            }
+            Kind::Sentinel { master } => {
+                let mut sentinels = Vec::with_capacity(urls.len());
+                let mut node = SentinelNodeConnectionInfo::default();
+                for url in urls {
+                    let info = url.into_connection_info()?;
+                    // The credentials are the master's.
+                    sentinels.push(info.addr().clone().into_connection_info()?);
+                    node = node.set_redis_connection_info(info.redis_settings().clone());
+                }
+                let client =
+                    SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
+                let (client, connection) = (Mutex::new(client), Mutex::new(None));
+                Ok(Self::Sentinel(Arc::new(Sentinel { client, connection, answer_within })))
             }
         }
     }
@@ -113,15 +140,14 @@ impl Connection {
     async fn run_once(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         let mut answers = Vec::with_capacity(commands.len());
         match self {
-            Self::Single(connection) => {
-                let mut connection = connection.clone();
-                for chunk in commands.chunks(PIPELINE_MAX) {
-                    let mut pipeline = pipe();
-                    for command in chunk {
-                        pipeline.add_command(command.clone());
-                    }
-                    answers.extend(pipeline.query_async::<Vec<Value>>(&mut connection).await?);
+            Self::Single(connection) => return pipelined(connection.clone(), commands).await,
+            Self::Sentinel(sentinel) => {
+                let connection = sentinel.connection().await?;
+                let answers = pipelined(connection, commands).await;
+                if answers.as_ref().is_err_and(is_of_the_server) {
+                    *sentinel.connection.lock().await = None;
                 }
+                return answers;
             }
             Self::Cluster(cluster) => {
                 let mut connection = cluster.connected().await?;
@@ -132,4 +158,39 @@ impl Connection {
         }
         Ok(answers)
     }
+}
+
+impl Sentinel {
+    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = &*connection {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(self.answer_within))
+            .set_connection_timeout(Some(self.answer_within));
+        let fresh = self.client.lock().await.get_async_connection_with_config(&config).await?;
+        Ok(connection.insert(fresh).clone())
+    }
+}
+
+/// Whether another server might do better: this one is gone, silent or no master any more.
+fn is_of_the_server(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.code() == Some("READONLY")
+}
+
+async fn pipelined(mut connection: impl ConnectionLike, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    let mut answers = Vec::with_capacity(commands.len());
+    for chunk in commands.chunks(PIPELINE_MAX) {
+        let mut pipeline = pipe();
+        for command in chunk {
+            pipeline.add_command(command.clone());
+        }
+        answers.extend(pipeline.query_async::<Vec<Value>>(&mut connection).await?);
+    }
+    Ok(answers)
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 use url::Url;
 
+use crate::hot::servers::servers;
 use crate::ledger::Synchronous;
 use crate::webhooks::WebhooksConfig;
 
@@ -184,14 +185,11 @@ fn check(read: &mut Reader) -> Config {
         read.wrong("server.public_url", "expected http:// or https:// and a host, without a path");
     }
     let hot_url = read.text("hot.url");
-    if let Some(url) = &hot_url
-        && !["redis://", "rediss://", "redis-cluster://", "redis-sentinel://"]
-            .iter()
-            .any(|s| url.starts_with(s))
-    {
+    if hot_url.as_ref().is_some_and(|url| servers(url).is_none()) {
         read.wrong(
             "hot.url",
-            "expected redis://, rediss:// or redis-cluster://, or nothing for the embedded store",
+            "expected redis://host, rediss://host, redis-cluster://a,b,c, rediss-cluster://a,b,c or \
+             redis-sentinel://a,b,c/master, or nothing for the embedded store",
         );
     }
     let ledger_url = read.text("ledger.url");

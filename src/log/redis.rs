@@ -3,6 +3,7 @@
 
 mod connection;
 mod lane;
+mod target;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,9 +17,11 @@ use super::append::Batcher;
 use super::record::{Click, ClientNetwork, Delivery, Record};
 use super::spool::Spool;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
+use crate::hot::servers::Kind;
 pub use connection::RedisError;
-use connection::{Connection, Reply, Target, Token, push_bulk, push_header};
+use connection::{Connection, Reply, Token, push_bulk, push_header};
 use lane::Lane;
+use target::Target;
 
 pub struct RedisLog {
     store: Arc<Store>,
@@ -59,7 +62,7 @@ impl RedisLog {
     pub async fn open(config: &LogConfig, url: &str, metrics: LogMetrics) -> Result<Arc<Self>, LogError> {
         let partitions = config.partitions.max(1);
         let target = Target::parse(url)?;
-        let lane_count = if target.is_cluster { partitions } else { 1 };
+        let lane_count = if target.kind == Kind::Cluster { partitions } else { 1 };
         let prefix = &config.prefix;
         let keys = |p| [format!("{prefix}:1:clicks:{{{p}}}"), format!("{prefix}:1:conversions:{{{p}}}")];
         let store = Arc::new(Store {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinSet;
 use utmost::cli::client::Client;
 use utmost::domain::time;
@@ -171,6 +172,8 @@ struct Seen {
     /// Answers 503 to webhooks.
     refused: AtomicU64,
     waits: Mutex<Vec<(Instant, Duration)>>,
+    /// Held for reading by whoever is at it.
+    gate: Arc<RwLock<()>>,
 }
 
 impl Load {
@@ -210,6 +213,17 @@ impl Load {
         }
     }
 
+    /// Waits until all have their answers; they go on once the guard is dropped.
+    pub async fn quiet(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.seen.gate).write_owned().await
+    }
+
+    /// Waits until the reports have every click that was redirected.
+    pub async fn is_counted(&self, shop: &Shop) {
+        let redirected = self.redirected();
+        shop.report(|report| report["totals"]["recorded_clicks"].as_u64() >= Some(redirected)).await;
+    }
+
     /// How long redirects took that were answered since then, shortest first.
     pub fn waits_since(&self, since: Instant) -> Vec<Duration> {
         let waits = self.seen.waits.lock().unwrap();
@@ -231,6 +245,7 @@ impl Load {
 async fn visit(shop: Shop, seen: Arc<Seen>) {
     let mut visitor = Visitor { address: shop.address.clone(), connection: None };
     while !seen.is_over.load(Ordering::SeqCst) {
+        let _at_it = seen.gate.read().await;
         click(&shop, &seen, &mut visitor).await;
     }
 }
@@ -240,6 +255,7 @@ async fn sell(shop: Shop, seen: Arc<Seen>) {
     let mut visitor = Visitor { address: shop.address.clone(), connection: None };
     let mut id = 1_000_000;
     while !seen.is_over.load(Ordering::SeqCst) {
+        let _at_it = seen.gate.read().await;
         let Some(token) = click(&shop, &seen, &mut visitor).await else { continue };
         id += 1;
         loop {

@@ -8,5 +8,6 @@ mod kill;
 mod load;
 mod redis_away;
 mod replay;
+mod servers;
 mod stop;
 mod worker;

@@ -4,15 +4,13 @@
 //! The protocol is RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 use std::io;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use redis::{ConnectionAddr, IntoConnectionInfo as _};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::target::{Address, Socket, Target, moved_to};
+use crate::hot::servers::Kind;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -26,66 +24,6 @@ pub enum RedisError {
     Refused(String),
     #[error("Redis answered what is not expected")]
     Protocol,
-}
-
-/// Where a server is and as whom to speak to it.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub addresses: Vec<Address>,
-    pub is_cluster: bool,
-    username: Option<String>,
-    password: Option<String>,
-    database: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-impl Target {
-    /// Reads `redis://[user:password@]host[:port][/database]`, `redis+unix:///path` or
-    /// `redis-cluster://[user:password@]a[:port],b[:port]`.
-    pub fn parse(url: &str) -> Result<Self, RedisError> {
-        let cluster = url.strip_prefix("redis-cluster://");
-        let urls: Vec<String> = match cluster {
-            None => vec![url.to_owned()],
-            Some(rest) => {
-                let (credentials, hosts) = rest
-                    .rsplit_once('@')
-                    .map_or((String::new(), rest), |(c, hosts)| (format!("{c}@"), hosts));
-                hosts.split(',').map(|host| format!("redis://{credentials}{}", host.trim())).collect()
-            }
-        };
-        let mut addresses = Vec::new();
-        let mut settings = None;
-        for url in &urls {
-            // The library's message may hold the password.
-            let info = url.as_str().into_connection_info().map_err(|e| {
-                RedisError::Address(e.detail().unwrap_or("expected redis://host:port/database").to_owned())
-            })?;
-            addresses.push(match info.addr() {
-                ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-                ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-                _ => return Err(RedisError::Address("TLS is not supported for the event log".into())),
-            });
-            settings.get_or_insert_with(|| info.redis_settings().clone());
-        }
-        let settings = settings.ok_or_else(|| RedisError::Address("no host".into()))?;
-        Ok(Self {
-            addresses,
-            is_cluster: cluster.is_some(),
-            username: settings.username().map(str::to_owned),
-            password: settings.password().map(str::to_owned),
-            database: settings.db(),
-        })
-    }
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 pub(super) struct Connection {
@@ -107,12 +45,13 @@ impl Connection {
     async fn find(target: &Target, key: &str) -> Result<Self, RedisError> {
         let mut problem = RedisError::Protocol;
         for address in &target.addresses {
-            match Self::greet(target, address).await {
-                Ok(connection) if !target.is_cluster => return Ok(connection),
-                Ok(connection) => match connection.follow(target, address, key).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => problem = error,
-                },
+            let found = match &target.kind {
+                Kind::Single => Self::greet(target, address).await,
+                Kind::Cluster => Self::follow(target, address, key).await,
+                Kind::Sentinel { master } => Self::ask_sentinel(target, address, master).await,
+            };
+            match found {
+                Ok(connection) => return Ok(connection),
                 Err(error) => problem = error,
             }
         }
@@ -120,21 +59,7 @@ impl Connection {
     }
 
     async fn greet(target: &Target, address: &Address) -> Result<Self, RedisError> {
-        let socket = match address {
-            Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Socket::Tcp(stream)
-            }
-            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-        };
-        let mut connection = Self {
-            socket,
-            input: BytesMut::with_capacity(1 << 16),
-            handed_out: 0,
-            scan: Scan::default(),
-            client_id: 0,
-        };
+        let mut connection = Self::new(target.connect(address).await?);
         if let Some(password) = &target.password {
             match &target.username {
                 Some(username) => connection.call(&["AUTH", username, password]).await?,
@@ -151,18 +76,48 @@ impl Connection {
     }
 
     /// In a cluster: goes where the key's slot is, as the servers say.
-    async fn follow(mut self, target: &Target, seed: &Address, key: &str) -> Result<Self, RedisError> {
+    async fn follow(target: &Target, seed: &Address, key: &str) -> Result<Self, RedisError> {
         let mut address = seed.clone();
         for _ in 0..5 {
-            let moved = match self.call(&["EXISTS", key]).await {
+            let mut connection = Self::greet(target, &address).await?;
+            let moved = match connection.call(&["EXISTS", key]).await {
                 Err(RedisError::Refused(text)) if text.starts_with("MOVED ") => text,
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(self),
+                Ok(_) => return Ok(connection),
             };
             address = moved_to(&moved, &address).ok_or(RedisError::Protocol)?;
-            self = Self::greet(target, &address).await?;
         }
         Err(RedisError::Protocol)
+    }
+
+    /// Goes to the master that a sentinel knows, if it says so itself.
+    async fn ask_sentinel(target: &Target, sentinel: &Address, master: &str) -> Result<Self, RedisError> {
+        let mut asked = Self::new(target.connect(sentinel).await?);
+        let mut reply = asked.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]).await?;
+        if reply.array()? != 2 {
+            return Err(RedisError::Address(format!("the sentinels know no master {master:?}")));
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (host, port) = (text(reply.bulk()?), text(reply.bulk()?));
+        let port = port.parse().map_err(|_| RedisError::Protocol)?;
+        let address = sentinel.beside(&host, port).ok_or(RedisError::Protocol)?;
+        let mut connection = Self::greet(target, &address).await?;
+        let mut role = connection.call(&["ROLE"]).await?;
+        role.array()?;
+        match role.bulk()? {
+            b"master" => Ok(connection),
+            _ => Err(RedisError::Refused("the sentinels' master is none (yet)".into())),
+        }
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            input: BytesMut::with_capacity(1 << 16),
+            handed_out: 0,
+            scan: Scan::default(),
+            client_id: 0,
+        }
     }
 
     /// One command and its reply; an error reply is an error.
@@ -177,7 +132,9 @@ impl Connection {
     }
 
     pub async fn write(&mut self, commands: &[u8]) -> io::Result<()> {
-        self.socket.write_all(commands).await
+        self.socket.write_all(commands).await?;
+        // TLS keeps what the network did not take at once.
+        self.socket.flush().await
     }
 
     /// The next reply, whole. Cancelling loses nothing.
@@ -206,17 +163,6 @@ impl Connection {
                 return Ok(());
             }
         }
-    }
-}
-
-/// `MOVED 3999 host:port`; without a host it is the one that answered.
-fn moved_to(text: &str, from: &Address) -> Option<Address> {
-    let (host, port) = text.split(' ').nth(2)?.rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    match (host, from) {
-        ("", Address::Tcp(host, _)) => Some(Address::Tcp(host.clone(), port)),
-        ("", Address::Unix(_)) => None,
-        _ => Some(Address::Tcp(host.trim_matches(['[', ']']).to_owned(), port)),
     }
 }
 
@@ -388,42 +334,6 @@ fn push_length(out: &mut Vec<u8>, kind: u8, mut n: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -465,24 +375,5 @@ mod tests {
             }
             let _ = Reply { rest: &junk }.skip();
         }
-    }
-
-    #[test]
-    fn addresses_are_read() {
-        let target = Target::parse("redis://u:p@h:7000/3").unwrap();
-        assert_eq!(target.addresses, [Address::Tcp("h".into(), 7000)]);
-        assert_eq!((target.username.as_deref(), target.password.as_deref()), (Some("u"), Some("p")));
-        assert_eq!((target.database, target.is_cluster), (3, false));
-        let target = Target::parse("redis-cluster://:p@a,b:7001").unwrap();
-        assert_eq!(target.addresses, [Address::Tcp("a".into(), 6379), Address::Tcp("b".into(), 7001)]);
-        assert_eq!((target.password.as_deref(), target.is_cluster), (Some("p"), true));
-        for url in ["", "http://h", "redis-cluster://", "rediss://h"] {
-            assert!(Target::parse(url).is_err(), "{url}");
-        }
-        let from = Address::Tcp("a".into(), 1);
-        assert_eq!(moved_to("MOVED 3999 h:6381", &from), Some(Address::Tcp("h".into(), 6381)));
-        assert_eq!(moved_to("MOVED 3999 :6381", &from), Some(Address::Tcp("a".into(), 6381)));
-        assert_eq!(moved_to("MOVED 3999 [::1]:6381", &from), Some(Address::Tcp("::1".into(), 6381)));
-        assert_eq!(moved_to("MOVED", &from), None);
     }
 }
