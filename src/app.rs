@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -37,8 +36,6 @@ use crate::worker::{Worker, WorkerMetrics};
 
 /// Half of the time for a graceful stop goes to connections, the rest to what they have left behind.
 const DRAIN_SHARE: u32 = 2;
-/// For the router to begin an answer; the slowest are reports over years.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running utmost.
 pub struct App {
@@ -173,7 +170,9 @@ impl App {
             max_connections: config.server.max_connections,
             header_timeout: config.server.header_timeout,
             max_header_bytes: config.server.max_header_bytes,
-            request_timeout: REQUEST_TIMEOUT,
+            request_timeout: config.server.request_timeout,
+            write_timeout: config.server.write_timeout,
+            http2_streams: config.server.http2_streams,
             shutdown: config.server.shutdown / DRAIN_SHARE,
         };
         let draining = at_stage(stage, Stage::Draining);
@@ -306,7 +305,7 @@ fn log_config(config: &Config) -> LogConfig {
         deadline: config.hot.deadline,
         spool_max_bytes: config.hot.spool_max_bytes,
         synchronous: config.hot.synchronous,
-        ..LogConfig::default()
+        batch_max_bytes: config.hot.queue_max_bytes,
     }
 }
 

@@ -40,6 +40,8 @@ fn accept_config() -> AcceptConfig {
         header_timeout: Duration::from_secs(20),
         max_header_bytes: 16 * 1024,
         request_timeout: Duration::from_secs(20),
+        write_timeout: Duration::from_secs(20),
+        http2_streams: 100,
         shutdown: Duration::from_secs(20),
     }
 }

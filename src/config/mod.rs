@@ -65,6 +65,9 @@ pub struct Server {
     pub max_connections: usize,
     pub header_timeout: Duration,
     pub max_header_bytes: usize,
+    pub request_timeout: Duration,
+    pub write_timeout: Duration,
+    pub http2_streams: u32,
     pub shutdown: Duration,
 }
 
@@ -76,6 +79,7 @@ pub struct Hot {
     pub partitions: u16,
     pub deadline: Duration,
     pub spool_max_bytes: u64,
+    pub queue_max_bytes: usize,
     pub synchronous: Synchronous,
     pub link_cache_bytes: u64,
 }
@@ -224,6 +228,9 @@ fn check(read: &mut Reader) -> Config {
             max_connections: read.int("server.max_connections", 1, 10_000_000) as usize,
             header_timeout: Duration::from_millis(read.int("server.header_timeout_ms", 1, 600_000)),
             max_header_bytes: read.int("server.max_header_bytes", 8192, 1 << 20) as usize,
+            request_timeout: Duration::from_millis(read.int("server.request_timeout_ms", 1, 3_600_000)),
+            write_timeout: Duration::from_millis(read.int("server.write_timeout_ms", 1, 3_600_000)),
+            http2_streams: read.int("server.http2_streams", 1, 100_000) as u32,
             shutdown: Duration::from_secs(read.int("server.shutdown_seconds", 1, 600)),
         },
         hot: Hot {
@@ -232,6 +239,7 @@ fn check(read: &mut Reader) -> Config {
             partitions: read.int("hot.partitions", 1, 1024) as u16,
             deadline: Duration::from_millis(read.int("hot.deadline_ms", 1, 60_000)),
             spool_max_bytes: read.int("hot.spool_max_bytes", 1 << 16, 1 << 50),
+            queue_max_bytes: read.int("hot.queue_max_bytes", 1 << 12, 1 << 40) as usize,
             synchronous: read.synchronous("hot.synchronous"),
             link_cache_bytes: read.int("hot.link_cache_bytes", 1 << 20, 1 << 40),
         },

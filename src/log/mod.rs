@@ -184,11 +184,14 @@ impl Log {
         deliveries: u32,
     ) -> Result<(), AppendError> {
         if let Err(AppendError::Full | AppendError::Closed) = appended {
-            match self {
+            let metrics = match self {
                 Self::Embedded(log) => &log.metrics,
                 Self::Redis(log) => log.metrics(),
+            };
+            metrics.lost(clicks, deliveries);
+            if appended == Err(AppendError::Full) {
+                metrics.queue_full.inc();
             }
-            .lost(clicks, deliveries);
         }
         appended
     }
@@ -294,6 +297,8 @@ pub struct LogMetrics {
     recorded: Family<Vec<(&'static str, &'static str)>, Counter>,
     clicks_lost: Counter,
     deliveries_lost: Counter,
+    queue_full: Counter,
+    spool_full: Counter,
     spool_bytes: Gauge,
     batch_records: Histogram,
     append_seconds: Histogram,
@@ -305,6 +310,8 @@ impl Default for LogMetrics {
             recorded: Family::default(),
             clicks_lost: Counter::default(),
             deliveries_lost: Counter::default(),
+            queue_full: Counter::default(),
+            spool_full: Counter::default(),
             spool_bytes: Gauge::default(),
             batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 15)),
@@ -328,6 +335,16 @@ impl LogMetrics {
             "utmost_deliveries_lost",
             "Deliveries that neither the log nor the spool took; their senders were told to come again",
             self.deliveries_lost.clone(),
+        );
+        registry.register(
+            "utmost_log_queue_full",
+            "Records refused since hot.queue_max_bytes waited in memory",
+            self.queue_full.clone(),
+        );
+        registry.register(
+            "utmost_spool_full",
+            "Batches refused since the spool had reached hot.spool_max_bytes",
+            self.spool_full.clone(),
         );
         registry.register(
             "utmost_spool_bytes",

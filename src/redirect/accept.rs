@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::Service as _;
 
 use super::Redirect;
+use super::slow::Impatient;
 
 #[derive(Debug, Clone)]
 pub struct AcceptConfig {
@@ -34,6 +35,10 @@ pub struct AcceptConfig {
     pub max_header_bytes: usize,
     /// For the router to begin its answer.
     pub request_timeout: Duration,
+    /// For the client to take some of its answer.
+    pub write_timeout: Duration,
+    /// Requests at once on one connection of HTTP/2.
+    pub http2_streams: u32,
     /// How long a graceful stop may take before what is left is cut.
     pub shutdown: Duration,
 }
@@ -42,7 +47,8 @@ pub struct AcceptConfig {
 /// connection is closed under a request.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-const HTTP2_STREAMS: u32 = 250;
+/// Streams that a client may reset before they were looked at; then its connection ends.
+const HTTP2_RESETS: usize = 20;
 
 /// Serves until `stop`, then drains. `redirect` is None in a process that does not redirect.
 pub async fn serve(
@@ -138,6 +144,7 @@ impl Connection {
         // A connection that fails is the client's affair.
         if let Err(error) = self.speak(stream).await {
             tracing::debug!(%error, "a connection ended with an error");
+            metrics.ended(&*error);
         }
         metrics.connections.dec();
     }
@@ -159,14 +166,15 @@ impl Connection {
             },
             _ = phase.wait_for(|phase| *phase >= Phase::Closing) => return Ok(()),
         };
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Impatient::new(stream, config.write_timeout));
         let this = Arc::clone(&self);
         let service = service_fn(move |request| Arc::clone(&this).answer(request));
         if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
-                .max_concurrent_streams(HTTP2_STREAMS)
+                .max_concurrent_streams(config.http2_streams)
+                .max_pending_accept_reset_streams(HTTP2_RESETS)
                 .keep_alive_interval(config.header_timeout)
                 .keep_alive_timeout(config.header_timeout)
                 .serve_connection(io, service);
@@ -260,6 +268,9 @@ pub struct AcceptMetrics {
     connections: Gauge,
     limited: Counter,
     timed_out: Counter,
+    too_large: Counter,
+    slow: Counter,
+    http2_refused: Counter,
 }
 
 impl AcceptMetrics {
@@ -275,5 +286,40 @@ impl AcceptMetrics {
             "Requests whose head or answer took too long",
             self.timed_out.clone(),
         );
+        registry.register(
+            "utmost_requests_too_large",
+            "Requests whose head was larger than server.max_header_bytes",
+            self.too_large.clone(),
+        );
+        registry.register(
+            "utmost_connections_slow",
+            "Connections whose client took nothing of its answer for server.write_timeout_ms",
+            self.slow.clone(),
+        );
+        registry.register(
+            "utmost_http2_refused",
+            "Connections of HTTP/2 that were ended for what the client did, such as floods of resets",
+            self.http2_refused.clone(),
+        );
+    }
+
+    /// Which bound ended a connection, if one did.
+    fn ended(&self, error: &(dyn std::error::Error + 'static)) {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_timeout() {
+                self.timed_out.inc();
+            } else if error.is_parse_too_large() {
+                self.too_large.inc();
+            }
+        }
+        let causes = || std::iter::successors(Some(error), |error| error.source());
+        let is_slow = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        if causes().filter_map(|cause| cause.downcast_ref()).any(is_slow) {
+            self.slow.inc();
+        }
+        let is_refused = |error: &h2::Error| error.is_go_away() && error.is_library();
+        if causes().filter_map(|cause| cause.downcast_ref()).any(is_refused) {
+            self.http2_refused.inc();
+        }
     }
 }

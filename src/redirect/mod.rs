@@ -4,6 +4,7 @@
 pub mod accept;
 mod answer;
 mod page;
+mod slow;
 mod visitor;
 
 use std::borrow::Cow;

@@ -21,7 +21,7 @@ use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Store, kill, push_click, push_deliv
 use crate::log::append::{Batch, Batcher};
 use crate::log::frames::unframe;
 use crate::log::record::{Click, Delivery};
-use crate::log::spool::Spool;
+use crate::log::spool::{Spool, SpoolError};
 use crate::log::{Health, LogError, Position, Stream};
 
 pub(super) struct Lane {
@@ -176,6 +176,9 @@ impl Lane {
             }
             Err(error) => {
                 metrics.lost(missing_clicks, missing_deliveries);
+                if matches!(error, SpoolError::Full(_)) {
+                    metrics.spool_full.inc();
+                }
                 if self.health.swap(Health::Losing as u8, Ordering::Relaxed) != Health::Losing as u8 {
                     tracing::error!(%error, "the spool takes nothing: records are lost");
                 }
