@@ -21,6 +21,7 @@ mod hooks;
 mod idempotency;
 mod keys;
 mod links;
+mod openapi;
 mod page;
 mod posts;
 mod rates;
@@ -188,6 +189,7 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .nest("/api/v1", v1)
         .merge(hooks::routes())
+        .merge(openapi::routes())
         .merge(dialects::router(&api))
         .fallback(|| async { Problem::new(Kind::NotFound, "there is nothing at this path; see /api/docs") })
         .method_not_allowed_fallback(method_not_allowed)

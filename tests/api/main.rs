@@ -10,6 +10,7 @@ mod example;
 mod lifecycle;
 mod links;
 mod matching;
+mod openapi;
 mod posts;
 mod protocol;
 mod reports;
