@@ -103,6 +103,9 @@ impl Kind {
     }
 }
 
+/// PostgreSQL's code for text that holds NUL (character_not_in_repertoire).
+const NOT_STORABLE: &str = "22021";
+
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub struct Problem {
@@ -249,6 +252,15 @@ impl From<LedgerError> for Problem {
             &error,
             LedgerError::Sql(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_))
         );
+        // What gets past the native API's own look: forms of the dialects, and pages.
+        if let LedgerError::Sql(sqlx::Error::Database(refused)) = &error
+            && refused.code().as_deref() == Some(NOT_STORABLE)
+        {
+            return Self::new(
+                Kind::Invalid,
+                "a text holds the character NUL, which cannot be kept; leave it out",
+            );
+        }
         match away {
             true => Self::unavailable("the ledger does not answer; nothing was changed", 2).because(error),
             false => Self::internal(error),

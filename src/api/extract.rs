@@ -70,6 +70,13 @@ pub async fn read_body(body: Body, max_bytes: usize) -> Answer<Bytes> {
 
 /// Reads JSON; text that is no JSON is malformed (400), JSON of another shape is invalid (422).
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    // Rarely there at all, and then looked at closely: `\\u0000` is a backslash and letters.
+    if bytes.windows(NUL_ESCAPED.len()).any(|window| window == NUL_ESCAPED)
+        && let Ok(value) = serde_json::from_slice::<Value>(bytes)
+        && let Some(path) = nul_in(&value)
+    {
+        return Err(nul_problem(path));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -82,6 +89,42 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     json.end()
         .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
     Ok(value)
+}
+
+/// How JSON writes the character NUL, which PostgreSQL keeps in no text.
+const NUL_ESCAPED: &[u8] = b"\\u0000";
+
+/// The first place whose name or text holds NUL.
+fn nul_in(value: &Value) -> Option<String> {
+    let below = |name: String, value: &Value| {
+        let rest = nul_in(value)?;
+        Some(if rest.is_empty() || rest.starts_with('[') { name + &rest } else { format!("{name}.{rest}") })
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| below(format!("[{i}]"), item)),
+        Value::Object(object) => object.iter().find_map(|(name, value)| {
+            if name.contains('\0') { Some(name.replace('\0', "")) } else { below(name.clone(), value) }
+        }),
+        _ => None,
+    }
+}
+
+fn nul_problem(field: String) -> Problem {
+    let detail = "the character NUL cannot be kept; leave it out";
+    match field.is_empty() {
+        true => Problem::new(Kind::Invalid, detail),
+        false => Problem::invalid(field.clone(), format!("{field}: {detail}")),
+    }
+}
+
+/// The pairs of a query string, none of which may hold NUL.
+pub fn parse_pairs(query: &str) -> Answer<Vec<(String, String)>> {
+    let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    match pairs.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        Some((name, _)) => Err(nul_problem(name.replace('\0', ""))),
+        None => Ok(pairs),
+    }
 }
 
 /// The same for a part of a body that was read already.
@@ -112,9 +155,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
-        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        let query = serde_urlencoded::Deserializer::new(pairs);
-        serde_path_to_error::deserialize(query)
+        let query = parts.uri.query().unwrap_or_default();
+        parse_pairs(query)?;
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
             .map(Self)
             .map_err(|error| shape_problem(error.path().to_string(), &error.inner().to_string()))
     }
@@ -127,6 +171,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        if parts.uri.path().contains("%00") {
+            return Err(Problem::new(Kind::NotFound, "no path holds the character NUL"));
+        }
         match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
             Err(_) => Err(Problem::new(Kind::NotFound, "the path is not valid UTF-8")),
@@ -189,6 +236,21 @@ mod tests {
     #[expect(dead_code, reason = "only the errors are looked at")]
     struct Inner {
         count: u32,
+    }
+
+    #[test]
+    fn nul_is_refused_wherever_it_stands() {
+        let check = |json: &str, field: Option<&str>| {
+            let problem = parse_json::<Value>(json.as_bytes()).unwrap_err().body();
+            assert_eq!((problem.status, problem.field.as_deref()), (422, field), "{json}");
+        };
+        check(r#"{"a": {"b": ["x", "y\u0000"]}}"#, Some("a.b[1]"));
+        check(r#"{"a": {"b\u0000": 1}}"#, Some("a.b"));
+        check(r#"[{"a": "\u0000"}]"#, Some("[0].a"));
+        check(r#""\u0000""#, None);
+        assert!(parse_json::<Value>(br#"{"a": "\\u0000"}"#).is_ok());
+        assert!(parse_pairs("a=b&c=%00").is_err_and(|problem| problem.body().field.as_deref() == Some("c")));
+        assert!(parse_pairs("a=b").is_ok());
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Window {
             None => None,
             Some(cursor) => Some(
                 decode(cursor)
-                    .filter(|key| key.len() == parts)
+                    .filter(|key| key.len() == parts && !key.iter().any(|part| part.contains('\0')))
                     .ok_or_else(|| Problem::invalid("cursor", "give a next_cursor of this list"))?,
             ),
         };

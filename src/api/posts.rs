@@ -28,6 +28,8 @@ use crate::ledger::workspaces;
 use crate::links::issue::{Batch, IssueError, LinkFields};
 
 const NETWORKS_MAX: usize = 50;
+/// More than there are people; sums over days and posts stay far below 2^63.
+const METRIC_MAX: i64 = 1_000_000_000_000;
 const METRIC_DAYS_MAX: usize = 1000;
 /// Among a link's extras: the network for which a post made it.
 const MADE_FOR: &str = "made_for_network";
@@ -357,8 +359,8 @@ pub async fn put_metrics(
         let DayMetrics { day, reach, likes, shares, comments } = metrics;
         for (field, value) in [("reach", reach), ("likes", likes), ("shares", shares), ("comments", comments)]
         {
-            if value.is_some_and(|value| value < 0) {
-                flaws.add(field, format!("{field} must not be negative"));
+            if value.is_some_and(|value| !(0..=METRIC_MAX).contains(&value)) {
+                flaws.add(field, format!("{field} must be from 0 to {METRIC_MAX}"));
             }
         }
         if let Some(day) = fields::day("day", day, &zone, &mut flaws) {

@@ -11,6 +11,7 @@ use axum::routing::get;
 use super::Api;
 use super::auth::{Caller, Scope};
 use super::error::{Answer, Kind, Problem, Problems};
+use super::extract::parse_pairs;
 use crate::reports::{self, CompareRequest, ReportError, ReportRequest, RetentionRequest, Sheet};
 
 pub fn routes() -> Router<Arc<Api>> {
@@ -124,7 +125,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub fn read(query: Option<&str>) -> Answer<Self> {
-        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned();
+        let pairs = parse_pairs(query.unwrap_or_default())?.into_iter();
         let (format, pairs): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| name == "format");
         let csv = match format.first().map(|(_, value)| value.as_str()) {
             None | Some("" | "json") => false,

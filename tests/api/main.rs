@@ -7,6 +7,7 @@ mod currencies;
 mod customers;
 mod events;
 mod example;
+mod guides;
 mod lifecycle;
 mod links;
 mod matching;

@@ -76,3 +76,20 @@ async fn every_way_to_ask_wrongly_is_a_problem() {
     assert_eq!(unknown["field"], "colour");
     assert_eq!(api.send("PUT", "/api/v1/links", &[jsons], "{}").await.header("allow"), Some("POST,GET,HEAD"));
 }
+
+/// PostgreSQL keeps it in no text, so no store gets it.
+#[tokio::test]
+async fn nul_is_a_problem_of_the_caller() {
+    let api = Server::start().await;
+    for path in ["posts/%00", "coupons/a%00", "conversions/%00", "links/by-external-id/%00", "deliveries/%00"]
+    {
+        api.get(&format!("/api/v1/{path}")).await.expect(404);
+    }
+    for path in ["links?post=%00", "reports/attribution?post=%00", "posts?cursor=WyJcdTAwMDAiXQ"] {
+        api.get(&format!("/api/v1/{path}")).await.expect(422);
+    }
+    let problem = api.post("/api/v1/links", j!({"url": "https://s.test", "post": "a\0"})).await.expect(422);
+    assert_eq!(problem["field"], "post");
+    let metrics = j!({"day": "2026-01-01", "reach": i64::MAX});
+    api.put("/api/v1/posts/p/metrics", metrics).await.expect(422);
+}

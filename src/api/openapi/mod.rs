@@ -19,7 +19,7 @@ use utoipa::OpenApi;
 use super::error::ProblemBody;
 use super::{
     Api, conversion_views, conversions, costs, coupons, customers, deliveries, events, health, hooks, keys,
-    links, posts, rates, reports, snapshots, sources, workspaces,
+    links, posts, rates, reports, snapshots, sources, webhooks, workspaces,
 };
 
 pub fn routes() -> Router<Arc<Api>> {
@@ -42,6 +42,7 @@ pub fn routes() -> Router<Arc<Api>> {
         (name = "conversions", description = "Orders, leads and other conversions, and whose they are"),
         (name = "costs", description = "What posts cost, and exchange rates"),
         (name = "reports", description = "What posts brought in"),
+        (name = "webhooks", description = "Endpoints that are told what happens (docs/WEBHOOKS.md)"),
         (name = "keys", description = "Who may ask"),
         (name = "workspaces", description = "Customers of a platform, and their domains"),
         (name = "health", description = "How the program feels, and its description"),
@@ -60,6 +61,8 @@ pub fn routes() -> Router<Arc<Api>> {
         costs::create, costs::list, costs::upsert, costs::read, costs::remove, rates::put_rates,
         reports::attribution, reports::compare, reports::retention,
         snapshots::create, snapshots::list, snapshots::read, snapshots::compare,
+        webhooks::create, webhooks::list, webhooks::read, webhooks::change, webhooks::remove, webhooks::rotate,
+        webhooks::test, webhooks::messages, webhooks::replay, webhooks::replay_dead,
         keys::create, keys::list, keys::revoke,
         workspaces::create, workspaces::list, workspaces::read, workspaces::change, workspaces::remove,
         workspaces::progress, workspaces::recompute,
