@@ -18,8 +18,8 @@ use utoipa::OpenApi;
 
 use super::error::ProblemBody;
 use super::{
-    Api, conversion_views, conversions, costs, coupons, customers, deliveries, events, health, hooks, keys,
-    links, posts, rates, reports, snapshots, sources, webhooks, workspaces,
+    Api, backfill, conversion_views, conversions, costs, coupons, customers, deliveries, events, health,
+    hooks, keys, links, posts, rates, reports, snapshots, sources, webhooks, workspaces,
 };
 
 pub fn routes() -> Router<Arc<Api>> {
@@ -54,7 +54,7 @@ pub fn routes() -> Router<Arc<Api>> {
         posts::list, posts::upsert, posts::read, posts::put_metrics, posts::metrics,
         coupons::list, coupons::bind, coupons::read, coupons::remove,
         sources::create, sources::list, sources::read, sources::change, sources::remove, sources::add_secret,
-        sources::remove_secret, sources::test,
+        sources::remove_secret, sources::test, backfill::backfill,
         deliveries::list, deliveries::list_of_source, deliveries::read, deliveries::replay, hooks::receive,
         conversions::create, conversions::refund, conversion_views::list, conversion_views::read,
         events::create, customers::erase,
