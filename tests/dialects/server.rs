@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use utmost::api::{Api, Parts};
 use utmost::config::Config;
+use utmost::domain::time::{day_date, day_number};
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
@@ -109,6 +110,22 @@ impl Server {
              FROM links WHERE slug = '{slug}'"
         ))
         .await;
+        let month = day_number(day_date(i32::try_from(day).unwrap()).first_of_month());
+        self.sql(format!(
+            "INSERT INTO clicks_by_month SELECT workspace, id, 1, {month}, {human}, {human}, {bots}, {human} + {bots} \
+             FROM links WHERE slug = '{slug}'"
+        ))
+        .await;
+        for (part, value) in [("all", ""), ("country", "DE"), ("device", "mobile")] {
+            self.sql(format!(
+                "INSERT INTO clicks_in_all SELECT workspace, '{part}', '{value}', {day}, {human}, {human}, {bots}, \
+                 {human} + {bots} FROM links WHERE slug = '{slug}' \
+                 ON CONFLICT (workspace, part, day, value) DO UPDATE SET human = clicks_in_all.human + excluded.human, \
+                 uniques = clicks_in_all.uniques + excluded.uniques, bots = clicks_in_all.bots + excluded.bots, \
+                 recorded = clicks_in_all.recorded + excluded.recorded"
+            ))
+            .await;
+        }
         for (table, key) in [("country", "DE"), ("device", "mobile"), ("referrer", "l.instagram.com")] {
             self.sql(format!(
                 "INSERT INTO clicks_by_{table} SELECT workspace, {day}, id, 1, '{key}', {human}, {human}, {bots}, \
