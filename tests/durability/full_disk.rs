@@ -79,7 +79,8 @@ fn limit_files(server: &Server, fsize: &str) {
 
 async fn full_under_load(disk: Disk, redis: Option<Redis>) {
     let url = redis.as_ref().map_or_else(String::new, Redis::url);
-    let server = Server::start(disk.path(), &[("UTMOST_HOT__URL", &url)]);
+    // The limit holds for its words too, where they go to a file.
+    let server = Server::start(disk.path(), &[("UTMOST_HOT__URL", &url), ("UTMOST_LOG__LEVEL", "off")]);
     let client = server.client();
     let shop = Shop::open(&server).await;
     let load = Load::start(&shop, 8);

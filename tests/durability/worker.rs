@@ -21,7 +21,7 @@ use utmost::log::{Log, LogConfig, LogMetrics, Stream};
 use crate::support::{BROWSER, Redis, Server};
 
 const KILLS: usize = 50;
-/// Long enough that about half of them commit something.
+/// Long enough that about half of them commit something, where nothing else is going on.
 const LIFE_MAX_US: u64 = 400_000;
 const CLICKS: usize = 3_000;
 const ORDERS: usize = 300;
@@ -231,9 +231,19 @@ async fn killed_fifty_times() {
     let spools = tempfile::tempdir().unwrap();
     let to_killed = log(&redis, spools.path(), "killed").await;
     let mut server = worker(&redis, killed.path(), "killed", "worker");
-    for part in records.chunks(records.len().div_ceil(KILLS)) {
+    for (life, part) in records.chunks(records.len().div_ceil(KILLS)).enumerate() {
         let appended = append(&to_killed, &redis, "killed", part);
         let dies = async {
+            // On a busy machine too some lives are long enough.
+            if life % 4 == 0 {
+                let before = batches(killed.path()).await;
+                let commits = async {
+                    while batches(killed.path()).await == before {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                };
+                let _ = tokio::time::timeout(Duration::from_secs(10), commits).await;
+            }
             tokio::time::sleep(Duration::from_micros(rand::rng().random_range(0..LIFE_MAX_US))).await;
             server.kill();
             server.restart();
