@@ -149,7 +149,8 @@ async fn spool() {
                 async move { click(&client, &short_url, None).await.unwrap().status }
             })
             .collect();
-        assert!(clicks.join_all().await.iter().all(|status| *status == 302));
+        let statuses = clicks.join_all().await;
+        assert!(statuses.iter().all(|status| *status == 302), "{statuses:?}");
     }
     let bytes = metric(&site.client, "utmost_spool_bytes").await;
     assert!((40_000..=65_536).contains(&bytes), "{bytes}");

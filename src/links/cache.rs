@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use quick_cache::{DefaultHashBuilder, Weighter};
 use super::HotLink;
 use super::live::Link;
 use super::redis::HotLinks;
+use crate::domain::time;
 use crate::ledger::{Ledger, LedgerError};
 
 /// How long a slug that was not there is believed not to be.
@@ -28,6 +29,9 @@ const MISS_MS: i64 = 2_000;
 const MISSES_MAX: usize = 50_000;
 /// A source that takes longer is taken to be away.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A source that failed is not asked again for so long: those who wait behind one look-up would else wait for
+/// one more each.
+const AWAY_MS: i64 = 1_000;
 /// Rough size of a link, to lay out the cache.
 const LINK_BYTES_EXPECTED: u64 = 350;
 
@@ -61,6 +65,8 @@ pub enum SourceError {
     Damaged(#[from] serde_json::Error),
     #[error("links did not come in time")]
     Timeout,
+    #[error("links did not come a moment ago")]
+    Away,
 }
 
 /// The same, as a redirect gets it.
@@ -82,6 +88,8 @@ struct Inner {
     /// What was at hand before it changed or before everything was forgotten: better an old destination
     /// than none while the source is away.
     former: Cache<Box<str>, Arc<Link>, LinkWeight>,
+    /// When the source may be asked again.
+    away_until_ms: AtomicI64,
     /// By hash of the key: counts invalidations, so that a late answer is known to be old.
     epochs: [AtomicU64; 256],
     hasher: DefaultHashBuilder,
@@ -115,6 +123,7 @@ impl LinkCache {
             links: Cache::with_weighter(items, max_bytes, LinkWeight),
             misses: Cache::new(MISSES_MAX),
             former: Cache::with_weighter(items, max_bytes, LinkWeight),
+            away_until_ms: AtomicI64::new(0),
             epochs: std::array::from_fn(|_| AtomicU64::new(0)),
             hasher: DefaultHashBuilder::default(),
             workspaces: Mutex::default(),
@@ -145,6 +154,10 @@ impl LinkCache {
         if let Some(miss) = inner.remembered_miss(&key, now_ms) {
             return Ok(miss);
         }
+        let former = || inner.former.get(&key).map(Found::Link);
+        if now_ms < inner.away_until_ms.load(Ordering::Relaxed) {
+            return former().ok_or(SourceError::Away);
+        }
         let epoch = inner.epoch(&key);
         let asked_at = epoch.load(Ordering::SeqCst);
         let is_current = || epoch.load(Ordering::SeqCst) == asked_at;
@@ -153,7 +166,10 @@ impl LinkCache {
         inner.metrics.asked(&located);
         let located = match located {
             Ok(located) => located,
-            Err(error) => return inner.former.get(&key).map(Found::Link).ok_or(error),
+            Err(error) => {
+                inner.away_until_ms.store(time::now_ms() + AWAY_MS, Ordering::Relaxed);
+                return former().ok_or(error);
+            }
         };
         inner.former.remove(&key);
         let is_own_domain = match located {
@@ -161,8 +177,10 @@ impl LinkCache {
                 let link = Arc::new(inner.live(&copy));
                 let _ = guard.insert(Arc::clone(&link));
                 // Whoever invalidates counts first and removes then, so one of us takes an old one out.
-                if !is_current() {
-                    inner.links.remove(&key);
+                if !is_current()
+                    && let Some((key, link)) = inner.links.remove(&key)
+                {
+                    inner.former.insert(key, link);
                 }
                 return Ok(Found::Link(link));
             }
@@ -384,7 +402,11 @@ mod tests {
         cache.clear();
         assert_eq!(revision(&cache.find("d/t", 0).await.unwrap()), 2);
         assert!(cache.find("d/other", 0).await.is_err());
-        assert_eq!(source.asked.load(Ordering::SeqCst), 4);
+        // One asked in vain for all; a moment later another one does.
+        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
+        let later_ms = time::now_ms() + AWAY_MS;
+        assert_eq!(revision(&cache.find("d/t", later_ms).await.unwrap()), 2);
+        assert_eq!(source.asked.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]
