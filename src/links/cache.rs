@@ -177,10 +177,9 @@ impl LinkCache {
                 let link = Arc::new(inner.live(&copy));
                 let _ = guard.insert(Arc::clone(&link));
                 // Whoever invalidates counts first and removes then, so one of us takes an old one out.
-                if !is_current()
-                    && let Some((key, link)) = inner.links.remove(&key)
-                {
-                    inner.former.insert(key, link);
+                if !is_current() {
+                    inner.links.remove(&key);
+                    inner.former.insert(key, Arc::clone(&link));
                 }
                 return Ok(Found::Link(link));
             }

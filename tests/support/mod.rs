@@ -198,7 +198,7 @@ pub fn eventually(within: Duration, mut is_true: impl FnMut() -> bool) {
 
 /// The same for what has to be asked over HTTP: polls until `check` is content, and returns that answer.
 pub async fn settled(client: &Client, path: &str, check: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     loop {
         let answer = client.api(Method::GET, path, None).await.expect(path);
         if check(&answer) {
