@@ -171,21 +171,22 @@ impl LinkCache {
                 return former().ok_or(error);
             }
         };
-        inner.former.remove(&key);
         let is_own_domain = match located {
             Located::Link(copy) => {
                 let link = Arc::new(inner.live(&copy));
-                let _ = guard.insert(Arc::clone(&link));
-                // Whoever invalidates counts first and removes then, so one of us takes an old one out.
-                if !is_current() {
+                // Whoever forgets counts first and removes then: the link, or the place that is kept for it.
+                let is_kept = guard.insert(Arc::clone(&link)).is_ok();
+                inner.former.remove(&key);
+                if !is_kept || !is_current() {
+                    inner.former.insert(key.clone(), Arc::clone(&link));
                     inner.links.remove(&key);
-                    inner.former.insert(key, Arc::clone(&link));
                 }
                 return Ok(Found::Link(link));
             }
             Located::NoLink => true,
             Located::UnknownDomain => false,
         };
+        inner.former.remove(&key);
         let miss = Miss { until_ms: now_ms + MISS_MS, is_own_domain };
         inner.misses.insert(key.clone(), miss);
         if !is_current() {
@@ -197,8 +198,9 @@ impl LinkCache {
     /// Forgets what is at hand of `domain/slug`, since it changed.
     pub fn invalidate(&self, key: &str) {
         self.0.epoch(key).fetch_add(1, Ordering::SeqCst);
-        if let Some((key, link)) = self.0.links.remove(key) {
-            self.0.former.insert(key, link);
+        if let Some(link) = self.0.links.get(key) {
+            self.0.former.insert(key.into(), link);
+            self.0.links.remove(key);
         }
         self.0.misses.remove(key);
         self.0.metrics.invalidated.inc();
@@ -210,9 +212,9 @@ impl LinkCache {
             epoch.fetch_add(1, Ordering::SeqCst);
         }
         for (key, link) in self.0.links.iter() {
-            self.0.former.insert(key, link);
+            self.0.former.insert(key.clone(), link);
+            self.0.links.remove(&key);
         }
-        self.0.links.clear();
         self.0.misses.clear();
     }
 
