@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::Row;
 
-use super::figures::{and_credits, credit_key_sql, join_credits};
+use super::figures::{ClickTable, and_credits, credit_key_sql, join_credits};
 use super::{Dimension, Key, Query, Slice, day_sql, key};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -67,34 +67,18 @@ pub async fn clicks_of_networks(
     by: Dimension,
     networks: &[&str],
 ) -> Result<Vec<(Key, String, i64)>, LedgerError> {
-    let asks = |dimension| by == dimension || slice.filter(dimension).is_some();
-    let (table, day) = match by {
-        Dimension::Source => return Ok(Vec::new()),
-        Dimension::HourOfWeek => ("clicks_by_hour", "g.month"),
-        _ if asks(Dimension::Country) => ("clicks_by_country", "g.day"),
-        _ if asks(Dimension::Device) => ("clicks_by_device", "g.day"),
-        _ => ("clicks_by_day", "g.day"),
-    };
-    let key_sql = match by {
-        Dimension::Link => "g.link".to_owned(),
-        Dimension::Country => "g.country".to_owned(),
-        Dimension::Device => "g.device".to_owned(),
-        Dimension::HourOfWeek => "g.hour".to_owned(),
-        _ => by.link_sql().map(str::to_owned).or_else(|| day_sql(by, day, slice)).unwrap_or_default(),
-    };
+    if by == Dimension::Source {
+        return Ok(Vec::new());
+    }
+    let table = ClickTable::of(slice, by);
     let network = "COALESCE(r.network, p.network)";
     let mut query = Query::new(&format!(
-        "SELECT {key_sql}, {network}, CAST(SUM(g.human) AS BIGINT) FROM {table} g
+        "SELECT {}, {network}, CAST(SUM(g.human) AS BIGINT) FROM {} g
          JOIN link_revisions r ON r.link = g.link AND r.revision = g.revision
-         LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post WHERE g.workspace = "
+         LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post",
+        table.key_sql, table.name
     ));
-    query.text(&slice.workspace).push(&format!(" AND {day} >= ")).number(slice.from_day);
-    query.push(&format!(" AND {day} < ")).number(slice.to_day);
-    for (dimension, column) in [(Dimension::Country, "g.country"), (Dimension::Device, "g.device")] {
-        if let Some(wanted) = slice.filter(dimension) {
-            query.push(&format!(" AND {column} = ")).key(wanted);
-        }
-    }
+    table.where_slice(&mut query, slice);
     query.push(&format!(" AND {network} IN ("));
     for (i, network) in networks.iter().enumerate() {
         query.push(if i == 0 { "" } else { "," }).text(network);

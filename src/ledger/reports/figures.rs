@@ -106,42 +106,64 @@ fn clicks_of_links(slice: &Slice, by: Dimension) -> Query {
 const BOTS_OF_DAY: &str = "bot + preview + prefetch";
 const RECORDED_OF_DAY: &str = "human + duplicate + bot + preview + prefetch";
 
-/// Everything else: links by day, or by day and country or device, or by month and hour.
+/// Everything else, by links.
 fn clicks_of_days(slice: &Slice, by: Dimension) -> Query {
-    let is_asked = |dimension| by == dimension || slice.filter(dimension).is_some();
-    let (table, day) = match by {
-        Dimension::HourOfWeek => ("clicks_by_hour", "g.month"),
-        _ if is_asked(Dimension::Country) => ("clicks_by_country", "g.day"),
-        _ if is_asked(Dimension::Device) => ("clicks_by_device", "g.day"),
-        _ => ("clicks_by_day", "g.day"),
-    };
-    let (bots, recorded) = match table {
+    let table = ClickTable::of(slice, by);
+    let (bots, recorded) = match table.name {
         "clicks_by_day" => (BOTS_OF_DAY, RECORDED_OF_DAY),
         _ => ("g.bots", "g.recorded"),
     };
-    let key_sql = match by {
-        Dimension::Link => "g.link".to_owned(),
-        Dimension::Country => "g.country".to_owned(),
-        Dimension::Device => "g.device".to_owned(),
-        Dimension::HourOfWeek => "g.hour".to_owned(),
-        _ => by.link_sql().map(str::to_owned).or_else(|| day_sql(by, day, slice)).unwrap_or_default(),
-    };
     let mut query = Query::new(&format!(
-        "SELECT {key_sql}, CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
+        "SELECT {}, CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
            CAST(SUM({bots}) AS BIGINT), CAST(SUM({recorded}) AS BIGINT)
-         FROM {table} g"
+         FROM {} g",
+        table.key_sql, table.name
     ));
     join_links(&mut query, slice, by);
-    query.push(" WHERE g.workspace = ").text(&slice.workspace);
-    query.push(&format!(" AND {day} >= ")).number(slice.from_day);
-    query.push(&format!(" AND {day} < ")).number(slice.to_day);
-    for (dimension, column) in [(Dimension::Country, "g.country"), (Dimension::Device, "g.device")] {
-        if let Some(wanted) = slice.filter(dimension) {
-            query.push(&format!(" AND {column} = ")).key(wanted);
-        }
-    }
+    table.where_slice(&mut query, slice);
     query.and_link_filters(slice, "g.link").push(" GROUP BY 1");
     query
+}
+
+/// Where clicks are counted by link and what a key and the filters ask besides: by day, by day and country or
+/// device, or by month and hour.
+pub(super) struct ClickTable {
+    pub name: &'static str,
+    /// The key in it.
+    pub key_sql: String,
+    day: &'static str,
+}
+
+impl ClickTable {
+    pub fn of(slice: &Slice, by: Dimension) -> Self {
+        let is_asked = |dimension| by == dimension || slice.filter(dimension).is_some();
+        let (name, day) = match by {
+            Dimension::HourOfWeek => ("clicks_by_hour", "g.month"),
+            _ if is_asked(Dimension::Country) => ("clicks_by_country", "g.day"),
+            _ if is_asked(Dimension::Device) => ("clicks_by_device", "g.day"),
+            _ => ("clicks_by_day", "g.day"),
+        };
+        let key_sql = match by {
+            Dimension::Link => "g.link".to_owned(),
+            Dimension::Country => "g.country".to_owned(),
+            Dimension::Device => "g.device".to_owned(),
+            Dimension::HourOfWeek => "g.hour".to_owned(),
+            _ => by.link_sql().map(str::to_owned).or_else(|| day_sql(by, day, slice)).unwrap_or_default(),
+        };
+        Self { name, key_sql, day }
+    }
+
+    /// Which of its rows, as `g`: workspace, time, country and device.
+    pub fn where_slice(&self, query: &mut Query, slice: &Slice) {
+        query.push(" WHERE g.workspace = ").text(&slice.workspace);
+        query.push(&format!(" AND {} >= ", self.day)).number(slice.from_day);
+        query.push(&format!(" AND {} < ", self.day)).number(slice.to_day);
+        for (dimension, column) in [(Dimension::Country, "g.country"), (Dimension::Device, "g.device")] {
+            if let Some(wanted) = slice.filter(dimension) {
+                query.push(&format!(" AND {column} = ")).key(wanted);
+            }
+        }
+    }
 }
 
 /// What one model credits.
