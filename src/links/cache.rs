@@ -1,8 +1,8 @@
 //! The links that a redirector has at hand.
 //!
 //! A miss asks the source once, however many wait for it; what is not there is remembered for a moment,
-//! apart, so that guessed slugs push out no link. A change takes effect by `invalidate`: an answer that was
-//! on its way meanwhile is used but not kept.
+//! apart, so that guessed slugs push out no link. A change outdates what is at hand: the source is asked
+//! again, and only while it is away the outdated serves on, since an old destination is better than none.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -29,8 +29,7 @@ const MISS_MS: i64 = 2_000;
 const MISSES_MAX: usize = 50_000;
 /// A source that takes longer is taken to be away.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A source that failed is not asked again for so long: those who wait behind one look-up would else wait for
-/// one more each.
+/// A source that failed is not asked again for so long about what is at hand, if outdated.
 const AWAY_MS: i64 = 1_000;
 /// Rough size of a link, to lay out the cache.
 const LINK_BYTES_EXPECTED: u64 = 350;
@@ -84,24 +83,32 @@ pub struct LinkCache(Arc<Inner>);
 struct Inner {
     source: LinkSource,
     links: Cache<Box<str>, Arc<Link>, LinkWeight>,
+    /// By `domain/slug`, or by domain alone if it is not ours.
     misses: Cache<Box<str>, Miss>,
-    /// What was at hand before it changed or before everything was forgotten: better an old destination
-    /// than none while the source is away.
-    former: Cache<Box<str>, Arc<Link>, LinkWeight>,
-    /// When the source may be asked again.
-    away_until_ms: AtomicI64,
-    /// By hash of the key: counts invalidations, so that a late answer is known to be old.
-    epochs: [AtomicU64; 256],
+    /// By hash of the key.
+    places: [Place; 256],
     hasher: DefaultHashBuilder,
+    /// When the source last failed to answer.
+    failed_at_ms: AtomicI64,
     /// One copy of every name in use.
     workspaces: Mutex<HashSet<Arc<str>>>,
     metrics: LinkCacheMetrics,
 }
 
+/// What keys of one hash share.
+#[derive(Default)]
+struct Place {
+    /// Counts changes, so that an answer that was on its way meanwhile is known to be old.
+    epoch: AtomicU64,
+    /// Held by the one who asks, while others wait for what it learns.
+    asking: tokio::sync::Mutex<()>,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Miss {
     until_ms: i64,
-    is_own_domain: bool,
+    /// Of the key's place when the source was asked.
+    epoch: u64,
 }
 
 #[derive(Clone)]
@@ -122,10 +129,9 @@ impl LinkCache {
             source,
             links: Cache::with_weighter(items, max_bytes, LinkWeight),
             misses: Cache::new(MISSES_MAX),
-            former: Cache::with_weighter(items, max_bytes, LinkWeight),
-            away_until_ms: AtomicI64::new(0),
-            epochs: std::array::from_fn(|_| AtomicU64::new(0)),
+            places: std::array::from_fn(|_| Place::default()),
             hasher: DefaultHashBuilder::default(),
+            failed_at_ms: AtomicI64::new(i64::MIN),
             workspaces: Mutex::default(),
             metrics,
         }))
@@ -134,88 +140,84 @@ impl LinkCache {
     /// What is at hand of `domain/slug`; None if the source has to be asked.
     pub fn peek(&self, key: &str, now_ms: i64) -> Option<Found> {
         match self.0.links.get(key) {
-            Some(link) => Some(Found::Link(link)),
-            None => self.0.remembered_miss(key, now_ms),
+            Some(link) if !link.is_outdated() => Some(Found::Link(link)),
+            _ if self.0.is_missing(key, now_ms) => Some(Found::NoLink),
+            _ => None,
         }
     }
 
     /// The link of `domain/slug`, asking the source for what is not at hand.
     pub async fn find(&self, key: &str, now_ms: i64) -> Result<Found, SourceError> {
         let inner = &*self.0;
-        if let Some(found) = self.peek(key, now_ms) {
+        let known = || {
+            let is_unknown_domain = inner.is_missing(domain(key), now_ms);
+            self.peek(key, now_ms).or(is_unknown_domain.then_some(Found::UnknownDomain))
+        };
+        if let Some(found) = known() {
             return Ok(found);
         }
-        let key: Box<str> = key.into();
-        // One asks, the others wait here for what it learns.
-        let guard = match inner.links.get_value_or_guard_async(&key).await {
-            Ok(link) => return Ok(Found::Link(link)),
-            Err(guard) => guard,
-        };
-        if let Some(miss) = inner.remembered_miss(&key, now_ms) {
-            return Ok(miss);
+        let place = inner.place(key);
+        let _asking = place.asking.lock().await;
+        if let Some(found) = known() {
+            return Ok(found);
         }
-        let former = || inner.former.get(&key).map(Found::Link);
-        if now_ms < inner.away_until_ms.load(Ordering::Relaxed) {
-            return former().ok_or(SourceError::Away);
+        let outdated = inner.outdated(key);
+        let failed_at_ms = inner.failed_at_ms.load(Ordering::Relaxed);
+        // Whoever waited here meanwhile would wait for one look-up more each.
+        if now_ms <= failed_at_ms || (outdated.is_some() && now_ms - AWAY_MS < failed_at_ms) {
+            return outdated.ok_or(SourceError::Away);
         }
-        let epoch = inner.epoch(&key);
-        let asked_at = epoch.load(Ordering::SeqCst);
-        let is_current = || epoch.load(Ordering::SeqCst) == asked_at;
-        let located = tokio::time::timeout(SOURCE_TIMEOUT, inner.source.locate(&key)).await;
+        let epoch = place.epoch.load(Ordering::SeqCst);
+        let domain_epoch = inner.place(domain(key)).epoch.load(Ordering::SeqCst);
+        let located = tokio::time::timeout(SOURCE_TIMEOUT, inner.source.locate(key)).await;
         let located = located.unwrap_or(Err(SourceError::Timeout));
         inner.metrics.asked(&located);
-        let located = match located {
-            Ok(located) => located,
-            Err(error) => {
-                inner.away_until_ms.store(time::now_ms() + AWAY_MS, Ordering::Relaxed);
-                return former().ok_or(error);
-            }
-        };
-        let is_own_domain = match located {
-            Located::Link(copy) => {
+        let until_ms = now_ms + MISS_MS;
+        match located {
+            Ok(Located::Link(copy)) => {
                 let link = Arc::new(inner.live(&copy));
-                // Whoever forgets counts first and removes then: the link, or the place that is kept for it.
-                let is_kept = guard.insert(Arc::clone(&link)).is_ok();
-                inner.former.remove(&key);
-                if !is_kept || !is_current() {
-                    inner.former.insert(key.clone(), Arc::clone(&link));
-                    inner.links.remove(&key);
+                inner.links.insert(key.into(), Arc::clone(&link));
+                // Whoever outdates counts first and looks for the link then.
+                if place.epoch.load(Ordering::SeqCst) != epoch {
+                    link.outdate();
                 }
-                return Ok(Found::Link(link));
+                Ok(Found::Link(link))
             }
-            Located::NoLink => true,
-            Located::UnknownDomain => false,
-        };
-        inner.former.remove(&key);
-        let miss = Miss { until_ms: now_ms + MISS_MS, is_own_domain };
-        inner.misses.insert(key.clone(), miss);
-        if !is_current() {
-            inner.misses.remove(&key);
+            Ok(Located::NoLink) => {
+                inner.links.remove(key);
+                inner.misses.insert(key.into(), Miss { until_ms, epoch });
+                Ok(Found::NoLink)
+            }
+            Ok(Located::UnknownDomain) => {
+                inner.links.remove(key);
+                inner.misses.insert(domain(key).into(), Miss { until_ms, epoch: domain_epoch });
+                Ok(Found::UnknownDomain)
+            }
+            Err(error) => {
+                inner.failed_at_ms.store(time::now_ms(), Ordering::Relaxed);
+                outdated.ok_or(error)
+            }
         }
-        Ok(miss.found())
     }
 
-    /// Forgets what is at hand of `domain/slug`, since it changed.
+    /// Outdates what is at hand of `domain/slug`, since it changed.
     pub fn invalidate(&self, key: &str) {
-        self.0.epoch(key).fetch_add(1, Ordering::SeqCst);
+        self.0.place(key).epoch.fetch_add(1, Ordering::SeqCst);
+        self.0.place(domain(key)).epoch.fetch_add(1, Ordering::SeqCst);
         if let Some(link) = self.0.links.get(key) {
-            self.0.former.insert(key.into(), link);
-            self.0.links.remove(key);
+            link.outdate();
         }
-        self.0.misses.remove(key);
         self.0.metrics.invalidated.inc();
     }
 
-    /// Forgets everything, since changes may have been missed.
+    /// Outdates everything, since changes may have been missed.
     pub fn clear(&self) {
-        for epoch in &self.0.epochs {
-            epoch.fetch_add(1, Ordering::SeqCst);
+        for place in &self.0.places {
+            place.epoch.fetch_add(1, Ordering::SeqCst);
         }
-        for (key, link) in self.0.links.iter() {
-            self.0.former.insert(key.clone(), link);
-            self.0.links.remove(&key);
+        for (_, link) in self.0.links.iter() {
+            link.outdate();
         }
-        self.0.misses.clear();
     }
 
     /// Puts a link at hand without asking the source, as a snapshot does.
@@ -223,9 +225,9 @@ impl LinkCache {
         self.0.links.insert(key.into(), Arc::new(self.0.live(copy)));
     }
 
-    /// All links at hand, by `domain/slug`.
+    /// All links at hand that are not outdated, by `domain/slug`.
     pub fn links(&self) -> impl Iterator<Item = (Box<str>, Arc<Link>)> {
-        self.0.links.iter()
+        self.0.links.iter().filter(|(_, link)| !link.is_outdated())
     }
 
     /// The hot copies behind this cache, if it is fed by Redis.
@@ -244,12 +246,23 @@ impl LinkCache {
 }
 
 impl Inner {
-    fn remembered_miss(&self, key: &str, now_ms: i64) -> Option<Found> {
-        self.misses.get(key).filter(|miss| now_ms < miss.until_ms).map(Miss::found)
+    /// `key`: `domain/slug` or a domain.
+    fn is_missing(&self, key: &str, now_ms: i64) -> bool {
+        let miss = self.misses.get(key);
+        miss.is_some_and(|miss| {
+            now_ms < miss.until_ms && miss.epoch == self.place(key).epoch.load(Ordering::SeqCst)
+        })
     }
 
-    fn epoch(&self, key: &str) -> &AtomicU64 {
-        &self.epochs[self.hasher.hash_one(key) as usize % self.epochs.len()]
+    /// What was known before: a link, or that its domain is not ours.
+    fn outdated(&self, key: &str) -> Option<Found> {
+        let is_unknown_domain = || self.misses.get(domain(key)).is_some();
+        let link = self.links.get(key).map(Found::Link);
+        link.or_else(|| is_unknown_domain().then_some(Found::UnknownDomain))
+    }
+
+    fn place(&self, key: &str) -> &Place {
+        &self.places[self.hasher.hash_one(key) as usize % self.places.len()]
     }
 
     fn live(&self, copy: &HotLink) -> Link {
@@ -267,10 +280,9 @@ impl Inner {
     }
 }
 
-impl Miss {
-    fn found(self) -> Found {
-        if self.is_own_domain { Found::NoLink } else { Found::UnknownDomain }
-    }
+/// The domain of `domain/slug`.
+fn domain(key: &str) -> &str {
+    key.split('/').next().unwrap_or_default()
 }
 
 impl LinkSource {
@@ -410,6 +422,30 @@ mod tests {
         assert_eq!(source.asked.load(Ordering::SeqCst), 3);
     }
 
+    /// Whoever calls a short domain by another name is answered from the default one, outage or not.
+    #[tokio::test]
+    async fn a_domain_that_is_not_ours_stays_so_while_the_source_is_away() {
+        let (cache, source) = cache(Located::UnknownDomain, 1, 1 << 20);
+        let is_unknown = |found| matches!(found, Some(Found::UnknownDomain));
+        assert!(is_unknown(cache.find("d/s", 0).await.ok()));
+        assert!(is_unknown(cache.find("d/other", MISS_MS - 1).await.ok()));
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+        source.permits.close();
+        cache.clear();
+        assert!(is_unknown(cache.find("d/other", MISS_MS).await.ok()));
+        assert_eq!(source.asked.load(Ordering::SeqCst), 2);
+        assert!(cache.find("e/s", MISS_MS).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_domain_is_ours_once_a_link_is_made_there() {
+        let (cache, source) = cache(Located::UnknownDomain, 2, 1 << 20);
+        cache.find("d/s", 0).await.unwrap();
+        *source.answer.lock().unwrap() = Located::Link(copy(1));
+        cache.invalidate("d/new");
+        assert_eq!(revision(&cache.find("d/s", 0).await.unwrap()), 1);
+    }
+
     #[tokio::test]
     async fn misses_are_believed_for_a_moment() {
         for (answer, is_own) in [(Located::NoLink, true), (Located::UnknownDomain, false)] {
@@ -418,9 +454,8 @@ mod tests {
                 matches!((found, is_own), (Found::NoLink, true) | (Found::UnknownDomain, false))
             };
             assert!(is_own_now(cache.find("d/s", 1_000).await.unwrap()));
-            assert!(is_own_now(cache.peek("d/s", 2_999).unwrap()));
+            assert!(is_own_now(cache.find("d/s", 2_999).await.unwrap()));
             assert!(cache.peek("d/s", 3_000).is_none());
-            cache.find("d/s", 2_999).await.unwrap();
             assert_eq!(source.asked.load(Ordering::SeqCst), 1);
             // Once the link is made, its miss goes.
             *source.answer.lock().unwrap() = Located::Link(copy(1));

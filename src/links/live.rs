@@ -1,6 +1,7 @@
 //! A link as a redirector keeps it: ready to be answered with, in little room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::HotLink;
 use crate::domain::ids::LinkId;
@@ -21,6 +22,7 @@ pub struct Link {
     head_end: u32,
     fragment_end: u32,
     flags: u8,
+    is_outdated: AtomicBool,
 }
 
 const CLICK_PARAM: u8 = 1;
@@ -59,6 +61,7 @@ impl Link {
             flags: flag(click_param.is_some(), CLICK_PARAM)
                 | flag(copy.forward_query, FORWARD_QUERY)
                 | flag(copy.closed, CLOSED),
+            is_outdated: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +86,15 @@ impl Link {
     /// Archived, full or past its time.
     pub fn is_over(&self, now_ms: i64) -> bool {
         self.flags & CLOSED != 0 || now_ms >= self.expires_at_ms
+    }
+
+    /// It changed: what this says serves only as long as nothing newer can be had.
+    pub fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Release);
+    }
+
+    pub fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Acquire)
     }
 
     /// Where visitors go once it is over.

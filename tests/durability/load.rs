@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use utmost::cli::client::Client;
 use utmost::domain::time;
 use utmost::intake::{Platform, Secret, sign};
@@ -20,6 +20,8 @@ use crate::support::{BROWSER, Server, metric, settled};
 
 /// Enough that a click lost on one is not made up for by an unanswered one on the same.
 const LINKS: usize = 100;
+/// Whoever waits longer for anything waits in vain.
+const PATIENCE: Duration = Duration::from_secs(120);
 const SECRET: &str = "shpss_0123456789abcdef";
 
 /// What clicks go to and orders come from.
@@ -156,7 +158,7 @@ async fn ask(connection: &mut BufReader<TcpStream>, host: &str, path: &str) -> i
 /// Visitors and senders of webhooks, until they are told to stop.
 pub struct Load {
     seen: Arc<Seen>,
-    tasks: JoinSet<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -180,11 +182,9 @@ impl Load {
     pub fn start(shop: &Shop, visitors: usize) -> Self {
         let clicks = (0..LINKS).map(|_| Default::default()).collect();
         let seen = Arc::new(Seen { clicks, ..Seen::default() });
-        let mut tasks = JoinSet::new();
-        for _ in 0..visitors {
-            tasks.spawn(visit(shop.clone(), Arc::clone(&seen)));
-        }
-        tasks.spawn(sell(shop.clone(), Arc::clone(&seen)));
+        let visit = |_| tokio::spawn(visit(shop.clone(), Arc::clone(&seen)));
+        let mut tasks: Vec<_> = (0..visitors).map(visit).collect();
+        tasks.push(tokio::spawn(sell(shop.clone(), Arc::clone(&seen))));
         Self { seen, tasks }
     }
 
@@ -201,21 +201,26 @@ impl Load {
     pub async fn goes_on(&self, redirects: u64) {
         let (redirected, orders) = (self.redirected(), self.seen.orders.load(Ordering::SeqCst));
         self.reaches(redirected + redirects).await;
-        while self.seen.orders.load(Ordering::SeqCst) <= orders {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.comes_to(|| self.seen.orders.load(Ordering::SeqCst) > orders).await;
     }
 
     pub async fn reaches(&self, redirected: u64) {
-        while self.redirected() < redirected {
-            assert!(!self.tasks.is_empty());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.comes_to(|| self.redirected() >= redirected).await;
     }
 
     /// Waits until all have their answers; they go on once the guard is dropped.
     pub async fn quiet(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.seen.gate).write_owned().await
+        let guard = tokio::time::timeout(PATIENCE, Arc::clone(&self.seen.gate).write_owned()).await;
+        guard.expect("all are answered in the end")
+    }
+
+    async fn comes_to(&self, is_true: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_true() {
+            assert!(!self.tasks.iter().any(JoinHandle::is_finished), "a client failed");
+            assert!(Instant::now() < end, "the load does not go on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until the reports have every click that was redirected.
@@ -233,10 +238,11 @@ impl Load {
     }
 
     /// Tells all to stop; what they have begun is still answered.
-    pub async fn end(mut self) -> Outcome {
+    pub async fn end(self) -> Outcome {
         self.seen.is_over.store(true, Ordering::SeqCst);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("no client fails");
+        for task in self.tasks {
+            let ended = tokio::time::timeout(PATIENCE, task).await;
+            ended.expect("all are answered in the end").expect("no client fails");
         }
         Outcome { seen: self.seen }
     }
