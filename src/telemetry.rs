@@ -14,7 +14,8 @@ use crate::config::Config;
 
 /// Logs go to standard error, so that reports and tables on standard output stay clean.
 pub fn init(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log_level)?;
+    // PostgreSQL tells at every start that a table is there already.
+    let filter = EnvFilter::try_new(&config.log_level)?.add_directive("sqlx::postgres::notice=warn".parse()?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match config.log_json {
         true => builder.json().try_init(),

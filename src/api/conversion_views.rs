@@ -60,6 +60,7 @@ pub struct Conversion {
     revenue_basis: Option<String>,
     /// From the order's currency to the reporting currency.
     rate: Option<String>,
+    /// The day for which the rate was stated: weekends and holidays have none of their own.
     rate_date: Option<String>,
     /// What a lead or another action is worth; never part of revenue.
     assigned_value: Option<String>,

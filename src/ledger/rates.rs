@@ -10,10 +10,18 @@ use super::{Ledger, LedgerError, Tx, sql};
 /// A rate holds until the next one, but no longer than this: weekends and holidays have none of their own.
 const VALID_DAYS: i32 = 7;
 
+/// What one unit of a currency is worth in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub value: Decimal,
+    /// The day for which it was stated, in days since 1970: of two that were multiplied, the earlier.
+    pub day: i32,
+}
+
 /// How many units of `to` one unit of `from` is worth on a day. None: not known.
-pub async fn rate(ledger: &Ledger, from: &str, to: &str, day: i32) -> Result<Option<Decimal>, LedgerError> {
+pub async fn rate(ledger: &Ledger, from: &str, to: &str, day: i32) -> Result<Option<Rate>, LedgerError> {
     if from == to {
-        return Ok(Some(Decimal::ONE));
+        return Ok(Some(Rate { value: Decimal::ONE, day }));
     }
     Ok(Rates::load(ledger, &[from, to], day, day + 1).await?.find(from, to, day))
 }
@@ -99,15 +107,18 @@ impl Rates {
 
     /// How many units of `to` one unit of `from` is worth on a day: stated directly, the other way round,
     /// or across a common base (the European Central Bank states all against EUR). None: not known.
-    pub fn find(&self, from: &str, to: &str, day: i32) -> Option<Decimal> {
+    pub fn find(&self, from: &str, to: &str, day: i32) -> Option<Rate> {
         let stated = |base: &str, currency: &str| {
             if base == currency {
-                return Some(Decimal::ONE);
+                return Some(Rate { value: Decimal::ONE, day });
             }
             let (stated_on, rate) = self.0.get(base)?.get(currency)?.range(..=day).next_back()?;
-            (*stated_on > day - VALID_DAYS).then_some(*rate)
+            (*stated_on > day - VALID_DAYS).then_some(Rate { value: *rate, day: *stated_on })
         };
-        let across = |base: &String| Some(stated(base, to)? / stated(base, from)?);
+        let across = |base: &String| {
+            let (to, from) = (stated(base, to)?, stated(base, from)?);
+            Some(Rate { value: to.value / from.value, day: to.day.min(from.day) })
+        };
         stated(from, to).or_else(|| self.0.keys().find_map(across))
     }
 }
@@ -122,7 +133,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open_sqlite(&dir.path().join("l.db"), Synchronous::Normal).await.unwrap();
         let mut tx = ledger.begin().await.unwrap();
-        for (currency, day, rate) in [("USD", 100i64, "1.25"), ("JPY", 100, "160"), ("USD", 98, "2")] {
+        for (currency, day, rate) in [("USD", 100i64, "1.25"), ("JPY", 99, "160"), ("USD", 98, "2")] {
             sqlx::query("INSERT INTO rates (base, currency, day, rate) VALUES ('EUR', $1, $2, $3)")
                 .bind(currency)
                 .bind(day)
@@ -132,16 +143,17 @@ mod tests {
                 .unwrap();
         }
         tx.commit().await.unwrap();
-        let check = async |from: &str, to: &str, day, expected: Option<&str>| {
+        let check = async |from: &str, to: &str, day, expected: Option<(&str, i32)>| {
             let found = rate(&ledger, from, to, day).await.unwrap();
-            assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{from} {to} {day}");
+            let expected = expected.map(|(value, day)| Rate { value: value.parse().unwrap(), day });
+            assert_eq!(found, expected, "{from} {to} {day}");
         };
-        check("EUR", "EUR", 1, Some("1")).await;
-        check("EUR", "USD", 100, Some("1.25")).await;
-        check("EUR", "USD", 99, Some("2")).await;
-        check("USD", "EUR", 101, Some("0.8")).await;
-        check("USD", "JPY", 106, Some("128")).await;
-        check("USD", "JPY", 107, None).await;
+        check("EUR", "EUR", 1, Some(("1", 1))).await;
+        check("EUR", "USD", 100, Some(("1.25", 100))).await;
+        check("EUR", "USD", 99, Some(("2", 98))).await;
+        check("USD", "EUR", 101, Some(("0.8", 100))).await;
+        check("USD", "JPY", 105, Some(("128", 99))).await;
+        check("USD", "JPY", 106, None).await;
         check("USD", "GBP", 100, None).await;
     }
 }

@@ -122,7 +122,7 @@ async fn day_parts<'a>(
                 Some(original)
             } else {
                 let rate = rates.find(booking.currency.code(), currency.code(), day_i32(day));
-                rate.and_then(|rate| money::convert(original, booking.currency, currency, rate).ok())
+                rate.and_then(|rate| money::convert(original, booking.currency, currency, rate.value).ok())
             };
             match minor {
                 Some(minor) => parts.push(DayPart { booking, day, minor }),

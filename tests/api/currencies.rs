@@ -41,6 +41,8 @@ async fn money_goes_by_its_own_days_rate() {
     // 1.234 / 0.34 x 1.10
     assert_eq!(stands("kwd").await[..5], ["attributed", "1.234", "3.99", "0.00", "3.99"].map(Value::from));
     assert_eq!(stands("eur").await[..5], ["attributed", "10.00", "11.00", "0.00", "11.00"].map(Value::from));
+    let eur = api.get("/api/v1/conversions/eur").await.expect(200);
+    assert_eq!([&eur["rate"], &eur["rate_date"]], ["1.1", &*day(10)]);
     let missing = stands("late").await;
     assert_eq!(missing, [j!("excluded"), j!("10.00"), j!(null), j!(null), j!(null), j!(null)]);
 

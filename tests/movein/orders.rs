@@ -108,8 +108,8 @@ async fn a_shopify_export_is_the_same_orders_as_its_webhooks() {
         findings.iter().find(|finding| finding["check"] == check).unwrap()["detail"].to_string()
     };
     assert!(
-        found("orders").contains("3 orders: 1 attributed (1 click_token), 2 unattributed")
-            || found("orders").contains("3 orders: 1 attributed (1 click_token), 1 unattributed, 1 excluded"),
+        found("orders").contains("3 in all: 1 attributed (1 click_token), 2 unattributed")
+            || found("orders").contains("3 in all: 1 attributed (1 click_token), 1 unattributed, 1 excluded"),
         "{}",
         found("orders")
     );

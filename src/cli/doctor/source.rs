@@ -81,9 +81,9 @@ fn orders(rows: &[DeliveryRow], role: &str, findings: &mut Findings) {
     let methods = tally(of.values().filter_map(|row| row.match_method.as_deref()));
     let attributed = is("attributed");
     let detail = format!(
-        "{} orders: {attributed} attributed ({}), {} unattributed, {} excluded",
+        "{} in all: {attributed} attributed ({}), {} unattributed, {} excluded",
         of.len(),
-        if methods.is_empty() { "by nothing".to_owned() } else { words(&methods) },
+        if methods.is_empty() { "by no method".to_owned() } else { words(&methods) },
         is("unattributed"),
         is("excluded")
     );

@@ -5,7 +5,8 @@ use crate::config::Attribution;
 use crate::domain::money::{self, Currency};
 use crate::domain::time;
 use crate::ledger::conversions::{ChangeRow, Evaluation};
-use crate::ledger::{Ledger, LedgerError, rates};
+use crate::ledger::rates::{self, Rate};
+use crate::ledger::{Ledger, LedgerError};
 use crate::worker::workspaces::Workspace;
 
 /// The kind of a change that counts only under clock=cash.
@@ -15,7 +16,7 @@ pub(super) const FX: &str = "fx";
 pub(super) struct Money {
     basis: RevenueBasis,
     /// None: no rate is known for the order's day.
-    pub(super) rate: Option<rust_decimal::Decimal>,
+    pub(super) rate: Option<Rate>,
     order_day: i32,
     changes: Vec<ChangeRow>,
     assigned_value_minor: Option<i64>,
@@ -37,7 +38,8 @@ impl Money {
         let rate = rate_on(order_day).await?;
         let mut changes = Vec::new();
         if let Some(rate) = rate {
-            let converted = |minor, rate| money::convert(minor, from, to, rate).unwrap_or_default();
+            let converted =
+                |minor, rate: Rate| money::convert(minor, from, to, rate.value).unwrap_or_default();
             let (mut net_own, mut net) = (0, 0);
             for movement in order::movements(state, basis) {
                 let after = converted(movement.net_minor, rate);
@@ -97,8 +99,8 @@ impl Money {
             refunds_minor: sum(&|change| !matches!(change.kind, "revenue" | FX)).map(|minor| -minor),
             net_minor: sum(&|change| change.kind != FX),
             basis: Some(self.basis.as_str()),
-            rate: self.rate.map(|rate| rate.normalize().to_string()),
-            rate_day: Some(self.order_day),
+            rate: self.rate.map(|rate| rate.value.normalize().to_string()),
+            rate_day: self.rate.map(|rate| rate.day),
             assigned_value_minor: self.assigned_value_minor,
             renews: order.renews.clone(),
             changes: self.changes.clone(),
