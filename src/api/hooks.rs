@@ -1,14 +1,19 @@
 //! `POST /hooks/{source}`: verify over the raw bytes, keep, then answer. What it means is read later.
 
+use std::io::Read as _;
 use std::sync::Arc;
 
+use axum::Json as JsonAnswer;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
+use flate2::read::GzDecoder;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
-use super::doors::DoorsError;
+use super::doors::{Door, DoorsError};
 use super::error::{Answer, Kind, Problem, Problems};
 use super::extract::{BODY_MAX_BYTES, Segment, read_body};
 use crate::domain::time::now_ms;
@@ -17,7 +22,9 @@ use crate::log::AppendError;
 use crate::log::record::Delivery;
 
 pub fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/hooks/{source}", post(receive))
+    Router::new()
+        .route("/hooks/{source}", post(receive))
+        .route("/hooks/{source}/v1/batch", post(receive_batch))
 }
 
 /// What a door did with a delivery.
@@ -48,16 +55,70 @@ pub async fn receive(
     Ok(StatusCode::OK)
 }
 
-/// Judges a delivery and makes it durable.
-pub(super) async fn take(api: &Api, source: &str, headers: &HeaderMap, body: &[u8]) -> Answer<Received> {
-    let door = api.doors.find(source).await?.ok_or_else(|| {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Batched {
+    success: bool,
+}
+
+/// Calls of Segment's or RudderStack's own library.
+///
+/// It is told of the source's `webhook_url` as its host, and of the source's secret as its write key, which it sends
+/// as the user of Basic authentication. The body may be gzipped.
+#[utoipa::path(post, path = "/hooks/{source}/v1/batch", tag = "sources", params(("source" = String, Path)),
+    request_body(content = String, content_type = "application/json"),
+    responses((status = 200, description = "Kept", body = Batched), Problems))]
+pub async fn receive_batch(
+    State(api): State<Arc<Api>>,
+    Segment(source): Segment,
+    request: Request,
+) -> Answer<JsonAnswer<Batched>> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(body, BODY_MAX_BYTES).await?;
+    let door = find(&api, &source).await?;
+    let verdict = intake::verify_write_key(door.platform, &parts.headers, &door.secrets);
+    let is_zipped = parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+    let kept = match verdict {
+        Verdict::Verified if is_zipped => keep(&api, &door, verdict, &parts.headers, &unzip(&body)?).await?,
+        verdict => keep(&api, &door, verdict, &parts.headers, &body).await?,
+    };
+    Ok(JsonAnswer(Batched { success: matches!(kept, Received::Kept { .. }) }))
+}
+
+fn unzip(body: &[u8]) -> Answer<Vec<u8>> {
+    let mut unzipped = Vec::new();
+    let read = GzDecoder::new(body).take(BODY_MAX_BYTES as u64 + 1).read_to_end(&mut unzipped);
+    match read {
+        Ok(length) if length <= BODY_MAX_BYTES => Ok(unzipped),
+        Ok(_) => Err(Problem::new(Kind::TooLarge, format!("send at most {BODY_MAX_BYTES} bytes, unzipped"))),
+        Err(_) => Err(Problem::new(Kind::Malformed, "the body is not what its Content-Encoding says: gzip")),
+    }
+}
+
+async fn find(api: &Api, source: &str) -> Answer<Arc<Door>> {
+    api.doors.find(source).await?.ok_or_else(|| {
         Problem::new(
             Kind::NotFound,
             "there is no source with this id; see its webhook_url for the right path",
         )
-    })?;
+    })
+}
+
+/// Judges a delivery and makes it durable.
+pub(super) async fn take(api: &Api, source: &str, headers: &HeaderMap, body: &[u8]) -> Answer<Received> {
+    let door = find(api, source).await?;
+    let verdict = intake::verify(door.platform, headers, body, &door.secrets, now_ms());
+    keep(api, &door, verdict, headers, body).await
+}
+
+async fn keep(
+    api: &Api,
+    door: &Door,
+    verdict: Verdict,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Answer<Received> {
     let received_ms = now_ms();
-    let is_verified = match intake::verify(door.platform, headers, body, &door.secrets, received_ms) {
+    let is_verified = match verdict {
         Verdict::Verified => true,
         Verdict::Unverified if door.may_keep_unverified() => false,
         Verdict::Unverified => {

@@ -20,6 +20,7 @@ mod health;
 mod hooks;
 mod idempotency;
 mod keys;
+mod link_stats;
 mod links;
 mod openapi;
 mod page;
@@ -174,6 +175,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(customers::routes())
         .merge(deliveries::routes())
         .merge(keys::routes())
+        .merge(link_stats::routes())
         .merge(links::routes())
         .merge(posts::routes())
         .merge(rates::routes())

@@ -155,6 +155,15 @@ pub fn verify(
     }
 }
 
+/// Judges a batch that Segment's or RudderStack's own library sends. It signs nothing: the user of its Basic
+/// authentication is its write key, which is a secret of the source here.
+pub fn verify_write_key(platform: Platform, headers: &HeaderMap, secrets: &[Secret]) -> Verdict {
+    match signature::verify_write_key(platform, headers, secrets) {
+        Ok(()) => Verdict::Verified,
+        Err(error) => Verdict::Refused(error),
+    }
+}
+
 /// The few headers that interpreting, telling duplicates and verifying later need: names in lower case
 /// as they came, with or without `x-`.
 pub fn kept_headers(platform: Platform, headers: &HeaderMap) -> Vec<(String, String)> {

@@ -9,7 +9,7 @@
 //! | BigCommerce | the same | the same, key as it stands |
 //! | Paddle | `paddle-signature: ts=;h1=` | hex HMAC-SHA256(secret, `ts:body`) |
 //! | Lemon Squeezy | `x-signature` | hex HMAC-SHA256(secret, body) |
-//! | Segment, RudderStack | `x-signature` | hex HMAC-SHA1(secret, body) |
+//! | Segment, RudderStack | `x-signature` | hex HMAC-SHA1(secret, body); their libraries send the secret as a write key |
 //! | PayPal | `paypal-transmission-sig` | RSA-SHA256 by a certificate, see `certificate.rs` |
 //!
 //! A header counts with and without a leading `x-`: Shopify sends both kinds of name.
@@ -81,6 +81,8 @@ pub enum SignatureError {
     Certificate(String),
     #[error("deliveries of this kind come with an API key, not with a signature")]
     NotSigned,
+    #[error("batches with a write key are for sources of the platforms segment and rudderstack")]
+    NotBatched,
 }
 
 /// Verifies a delivery against every secret of its source. `now_ms` is the time of receipt.
@@ -109,6 +111,28 @@ pub fn verify(
     match claim.signed_at {
         Some((header, at_s)) => within_tolerance(header, at_s, now_ms),
         None => Ok(()),
+    }
+}
+
+/// Looks for a secret of the source in `Authorization: Basic`, as its user.
+pub fn verify_write_key(
+    platform: Platform,
+    headers: &HeaderMap,
+    secrets: &[Secret],
+) -> Result<(), SignatureError> {
+    const HEADER: &str = "authorization";
+    if !matches!(platform, Platform::Segment | Platform::Rudderstack) {
+        return Err(SignatureError::NotBatched);
+    }
+    let basic =
+        value(headers, HEADER)?.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let given = basic.and_then(|(_, given)| base64_bytes(given.trim()));
+    let expected = "Basic and the write key as its user";
+    let given = given.ok_or(SignatureError::MalformedHeader { header: HEADER, expected })?;
+    let user = given.split(|byte| *byte == b':').next().unwrap_or_default();
+    match secrets.iter().any(|secret| bool::from(secret.text().as_bytes().ct_eq(user))) {
+        true => Ok(()),
+        false => Err(SignatureError::Mismatch(HEADER)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod figures;
 mod filter;
+mod which;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +16,7 @@ pub use figures::{
     workspace_clicks,
 };
 pub use filter::{LinkFilter, LinkOrder, by_slug_anywhere, count, list, tags};
+pub use which::{Which, which};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkRow {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 
 export const base = process.env.ACCEPTANCE_URL;
-const platformKey = process.env.ACCEPTANCE_KEY;
+export const platformKey = process.env.ACCEPTANCE_KEY;
 assert.ok(base && platformKey, 'scripts/acceptance starts utmost and runs these tests');
 
 const BROWSER =
@@ -37,6 +37,13 @@ export async function click(shortUrl) {
   assert.equal(response.status, 302, shortUrl);
   const location = response.headers.get('location');
   return { location, token: new URL(location).searchParams.get('um_click') };
+}
+
+/** Sends a webhook as it is; the status of the answer. */
+export async function deliver(url, body, headers) {
+  const response = await fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } });
+  assert.ok(response.status !== 200 || (await response.text()) === '', 'platforms want an empty body');
+  return response.status;
 }
 
 /** Asks until the answer is as it should be: clicks and orders are counted a moment after they came. */

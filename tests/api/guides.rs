@@ -70,3 +70,21 @@ async fn every_call_of_the_guides_works() {
     }
     assert!(sent >= 20, "{sent}");
 }
+
+/// The page for schedulers names the versions that scripts/acceptance runs.
+#[test]
+fn the_clients_named_are_the_clients_tested() {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let page = read("docs/SCHEDULERS.md");
+    let npm: serde_json::Value = serde_json::from_str(&read("tests/acceptance/package.json")).unwrap();
+    for name in ["dub", "kutt", "@shlinkio/shlink-js-sdk"] {
+        let version = npm["dependencies"][name].as_str().unwrap();
+        assert!(page.contains(&format!("npm `{name}` {version}")), "{name} {version}");
+    }
+    let pypi = read("tests/acceptance/requirements.txt");
+    for name in ["dub", "kutt", "pyshorteners", "yourls"] {
+        let version = pypi.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("==")).unwrap();
+        assert!(page.contains(&format!("PyPI `{name}` {version}")), "{name} {version}");
+    }
+}

@@ -18,3 +18,4 @@ mod reports;
 mod rules;
 mod server;
 mod sources;
+mod stats;

@@ -104,6 +104,7 @@ async fn examples_work() {
     let bulk = api.post("/api/v1/links/bulk", j!([example("LinkInput")])).await.expect(200);
     assert_eq!(bulk["results"][0]["status"], 201);
     let link = link["id"].as_str().unwrap();
+    api.post("/api/v1/links/stats", example("StatsInput")).await.expect(200);
     api.patch(&format!("/api/v1/links/{link}"), example("LinkInput")).await.expect(200);
     let post = api.put("/api/v1/posts/ig-42", example("PostInput")).await.expect(200);
     assert_eq!(post["links"].as_array().unwrap().len(), 2);

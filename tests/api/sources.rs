@@ -1,5 +1,10 @@
 //! Sources and their doors: signatures, secrets that come late, deliveries, replay.
 
+use std::io::Write as _;
+
+use base64::Engine as _;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json as j};
 use utmost::domain::time::{now_ms, rfc3339};
 use utmost::intake::{Platform, Secret, sign};
@@ -185,4 +190,54 @@ async fn an_example_goes_the_whole_way() {
     assert_eq!(api.count("SELECT COUNT(*) FROM conversions WHERE status <> 'excluded'").await, 0);
     let without = source(&api, "shopify", None).await;
     api.post(&format!("/api/v1/sources/{without}/test"), j!({})).await.expect(409);
+}
+
+/// What Segment's and RudderStack's own libraries send, which sign nothing.
+#[tokio::test]
+async fn batches_come_with_a_write_key_zipped_or_not() {
+    let api = Server::start().await;
+    let id = source(&api, "rudderstack", Some("hush")).await;
+    let link = api.post("/api/v1/links", j!({"url": "https://s.test", "post": "p1"})).await.expect(201);
+    let path = format!("/hooks/{id}/v1/batch");
+    let key =
+        |key: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{key}:")));
+    let batch = async |order: &str, total: &str| {
+        let token = api.click(&link, now_ms() - 1000).await;
+        j!({"sentAt": rfc3339(now_ms()), "batch": [{"type": "track", "event": "Order Completed", "messageId": order,
+            "timestamp": rfc3339(now_ms()),
+            "properties": {"order_id": order, "total": total, "currency": "USD", "um_click": token}}]})
+        .to_string()
+    };
+    let plain = batch("o1", "10.00").await;
+    let right = key("hush");
+    let answer = api.send("POST", &path, &[("authorization", right.as_str())], &plain).await;
+    assert_eq!(answer.expect(200), j!({"success": true}));
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+    zipped.write_all(batch("o2", "5.00").await.as_bytes()).unwrap();
+    let zipped = zipped.finish().unwrap();
+    let headers = [
+        ("authorization", right.as_str()),
+        ("content-encoding", "gzip"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    api.send("POST", &path, &headers, zipped.clone()).await.expect(200);
+    api.work().await;
+    let read = api.get("/api/v1/reports/attribution?by=post").await.expect(200);
+    assert_eq!((&read["rows"][0]["key"], &read["totals"]["net_revenue"]), (&j!("p1"), &j!("15.00")));
+
+    let wrong = key("rush");
+    for headers in [&[("authorization", wrong.as_str()), ("content-encoding", "gzip")][..], &[]] {
+        api.send("POST", &path, headers, zipped.clone()).await.expect(401);
+    }
+    let broken = api.send("POST", &path, &headers, &zipped[..20]).await.expect(400);
+    assert!(broken["detail"].as_str().unwrap().contains("gzip"), "{broken}");
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+    bomb.write_all(&vec![b' '; 2 << 20]).unwrap();
+    api.send("POST", &path, &headers, bomb.finish().unwrap()).await.expect(413);
+    // Nothing verifies what comes before the key is known, and other platforms sign.
+    for (platform, secret) in [("segment", None), ("shopify", Some("hush"))] {
+        let id = source(&api, platform, secret).await;
+        let path = format!("/hooks/{id}/v1/batch");
+        api.send("POST", &path, &[("authorization", right.as_str())], &plain).await.expect(401);
+    }
 }

@@ -79,6 +79,8 @@ pub const PATTERNS: &[(&str, &str, &str)] = &[
     ("Conversion", "assigned_value", MONEY),
     ("Conversion", "reporting_currency", CURRENCY),
     ("Credit", "net_revenue", MONEY),
+    ("LinkStats", "net_revenue", MONEY),
+    ("LinkStats", "currency", CURRENCY),
     ("Change", "amount", MONEY),
 ];
 
@@ -92,6 +94,7 @@ pub const EXAMPLES: &[(&str, &str)] = &[
         "PostInput",
         r#"{"network": "instagram", "title": "Spring is here", "campaign": "spring", "destination": "https://shop.example/spring", "networks": ["instagram", "facebook"]}"#,
     ),
+    ("StatsInput", r#"{"external_ids": ["ig-42/instagram"], "changed_since": "2026-11-27T00:00:00Z"}"#),
     ("CouponInput", r#"{"post": "ig-42"}"#),
     ("NewSource", r#"{"platform": "shopify", "name": "My shop", "secret": "the secret that Shopify shows"}"#),
     ("SourceChange", r#"{"name": "My shop in Europe"}"#),

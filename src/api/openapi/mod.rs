@@ -19,7 +19,7 @@ use utoipa::OpenApi;
 use super::error::ProblemBody;
 use super::{
     Api, backfill, conversion_views, conversions, costs, coupons, customers, deliveries, events, health,
-    hooks, keys, links, posts, rates, reports, snapshots, sources, webhooks, workspaces,
+    hooks, keys, link_stats, links, posts, rates, reports, snapshots, sources, webhooks, workspaces,
 };
 
 pub fn routes() -> Router<Arc<Api>> {
@@ -50,12 +50,13 @@ pub fn routes() -> Router<Arc<Api>> {
     components(schemas(ProblemBody)),
     paths(
         links::create, links::list, links::create_many, links::upsert, links::read_external, links::read,
-        links::change, links::archive,
+        links::change, links::archive, link_stats::stats,
         posts::list, posts::upsert, posts::read, posts::put_metrics, posts::metrics,
         coupons::list, coupons::bind, coupons::read, coupons::remove,
         sources::create, sources::list, sources::read, sources::change, sources::remove, sources::add_secret,
         sources::remove_secret, sources::test, backfill::backfill,
         deliveries::list, deliveries::list_of_source, deliveries::read, deliveries::replay, hooks::receive,
+        hooks::receive_batch,
         conversions::create, conversions::refund, conversion_views::list, conversion_views::read,
         events::create, customers::erase,
         costs::create, costs::list, costs::upsert, costs::read, costs::remove, rates::put_rates,

@@ -59,7 +59,8 @@ fn render(document: &Value) -> Markup {
                     p { (text(&document["info"]["description"])) }
                     p { "Send a key with every request: " code { "Authorization: Bearer um_..." } ". "
                         "A platform key acts for the workspace that the header " code { "Utmost-Workspace" }
-                        " names. Every POST takes an " code { "Idempotency-Key" } "." }
+                        " names. Every POST with a key takes an " code { "Idempotency-Key" } "; what comes without one (events, \
+                          hooks) is told apart by its own ids." }
                     @for tag in tags {
                         section id=(text(&tag["name"])) {
                             h2 { (text(&tag["name"])) }

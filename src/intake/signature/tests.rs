@@ -250,3 +250,35 @@ fn errors_name_the_header() {
     assert_eq!(mismatch, "header x-signature fits no secret of this source");
     assert_eq!(format!("{:?}", Secret::new("hush")), "Secret");
 }
+
+#[test]
+fn write_keys_are_the_user_of_basic_authentication() {
+    let check = |platform, authorization: &str, expected: Result<(), SignatureError>| {
+        let secrets = [Secret::new("older"), Secret::new("write-key")];
+        let headers = headers(&[("authorization", authorization)]);
+        assert_eq!(verify_write_key(platform, &headers, &secrets), expected, "{authorization}");
+    };
+    let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
+    let mismatch = Err(SignatureError::Mismatch("authorization"));
+    for platform in [Platform::Segment, Platform::Rudderstack] {
+        check(platform, &basic("write-key:"), Ok(()));
+        check(platform, &basic("older:whatever").replace("Basic", "basic"), Ok(()));
+        check(platform, &basic("write-key"), Ok(()));
+        check(platform, &basic("write-ke:"), mismatch.clone());
+        check(platform, &basic(":write-key"), mismatch.clone());
+    }
+    check(Platform::Shopify, &basic("write-key:"), Err(SignatureError::NotBatched));
+    let expected = "Basic and the write key as its user";
+    for text in ["Bearer write-key", "Basic", "Basic %%%"] {
+        check(
+            Platform::Segment,
+            text,
+            Err(SignatureError::MalformedHeader { header: "authorization", expected }),
+        );
+    }
+    let missing = verify_write_key(Platform::Segment, &headers(&[]), &[]);
+    assert_eq!(missing, Err(SignatureError::MissingHeader("authorization")));
+    let unknown =
+        verify_write_key(Platform::Segment, &headers(&[("authorization", &basic("write-key:"))]), &[]);
+    assert_eq!(unknown, mismatch);
+}

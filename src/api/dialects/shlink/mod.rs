@@ -59,6 +59,9 @@ fn say(problem: &Problem) -> (StatusCode, Value) {
     let (status, word, title) = match problem.kind() {
         Kind::Unauthorized | Kind::BadSignature => (401, "invalid-api-key", "Invalid API key"),
         Kind::Forbidden => (403, "forbidden", "Forbidden"),
+        Kind::NotFound if body.field.as_deref() == Some(tags::OLD_NAME) => {
+            (404, "tag-not-found", "Tag not found")
+        }
         Kind::NotFound => (404, "short-url-not-found", "Short URL not found"),
         Kind::SlugTaken => (400, "non-unique-slug", "Invalid custom slug"),
         Kind::Malformed | Kind::Invalid | Kind::Conflict | Kind::IdempotencyKeyReused | Kind::TooLarge => {

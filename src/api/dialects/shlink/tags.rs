@@ -17,6 +17,8 @@ use crate::ledger::links::{self, LinkFilter};
 use crate::links::issue::LinkFields;
 
 const PAGE_MAX: i64 = 1000;
+/// Names the tag that is to be renamed.
+pub const OLD_NAME: &str = "oldName";
 /// Links changed at a time.
 const CHUNK: i64 = 500;
 
@@ -68,13 +70,13 @@ fn skip_to(page: Page, tags: Vec<(String, i64)>) -> impl Iterator<Item = (String
 /// `PUT /tags`: `{oldName, newName}`.
 pub async fn rename(State(api): State<Arc<Api>>, caller: Caller, mut fields: Fields) -> Answer<StatusCode> {
     let workspace = caller.may(Scope::Links)?;
-    let (old, new) = (fields.text("oldName"), fields.text("newName"));
+    let (old, new) = (fields.text(OLD_NAME), fields.text("newName"));
     let (Some(old), Some(new)) = (old, new) else {
         return Err(Problem::invalid("newName", "give oldName and newName"));
     };
     let count = replace(&api, workspace, &old, Some(&new)).await?;
     match count {
-        0 => Err(Problem::new(Kind::NotFound, format!("no link has the tag {old}"))),
+        0 => Err(Problem::field(Kind::NotFound, OLD_NAME, format!("no link has the tag {old}"))),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }
