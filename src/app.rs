@@ -16,6 +16,7 @@ use crate::api::{self, Api, DEFAULT_WORKSPACE, DoorCopies, Parts};
 use crate::config::Config;
 use crate::config::data_dir::DataDir;
 use crate::dashboard;
+use crate::fetch::{FetchMetrics, Fetcher};
 use crate::ledger::Ledger;
 use crate::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use crate::links::copies::Copies;
@@ -52,6 +53,7 @@ pub struct App {
     accepting: JoinHandle<()>,
     working: JoinHandle<()>,
     telling: JoinHandle<()>,
+    fetching: JoinHandle<()>,
     following: JoinHandle<()>,
     /// What has nothing to finish: it is dropped.
     helping: JoinSet<()>,
@@ -138,6 +140,16 @@ impl App {
             }
         };
 
+        let fetching = match config.roles.worker {
+            false => tokio::spawn(async {}),
+            true => {
+                let metrics = FetchMetrics::default();
+                metrics.register(&mut registry);
+                let fetcher = Fetcher::new(ledger.clone(), log.clone(), config.webhooks.clone(), metrics);
+                tokio::spawn(fetcher.run(reached(stage.clone(), Stage::Finishing)))
+            }
+        };
+
         let mut helping = JoinSet::new();
         let mut router = Router::new();
         if config.roles.api {
@@ -195,6 +207,7 @@ impl App {
             accepting,
             working,
             telling,
+            fetching,
             following,
             helping,
             _data_dir: data_dir,
@@ -213,8 +226,19 @@ impl App {
     /// Stops in order: accept no more and answer who is there, make their clicks durable, let the worker
     /// finish its batch, close the stores. Bounded by `server.shutdown_seconds`.
     pub async fn stop(self) {
-        let Self { config, ledger, log, stop, accepting, working, telling, following, mut helping, .. } =
-            self;
+        let Self {
+            config,
+            ledger,
+            log,
+            stop,
+            accepting,
+            working,
+            telling,
+            fetching,
+            following,
+            mut helping,
+            ..
+        } = self;
         let in_order = async {
             stop.send_replace(Stage::Draining);
             let _ = accepting.await;
@@ -222,6 +246,7 @@ impl App {
             stop.send_replace(Stage::Finishing);
             let _ = working.await;
             let _ = telling.await;
+            let _ = fetching.await;
             let _ = following.await;
             helping.shutdown().await;
             ledger.close().await;

@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboard;
 pub mod domain;
+pub mod fetch;
 pub mod hot;
 pub mod intake;
 pub mod ledger;

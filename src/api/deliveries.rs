@@ -22,7 +22,7 @@ use crate::ledger::deliveries::{self, DeliveryFilter, DeliveryRow, RawRow};
 use crate::ledger::{LedgerError, sources};
 use crate::log::record::Delivery;
 
-const RESULTS: [&str; 5] = ["accepted", "ignored", "duplicate", "unverified", "dead"];
+const RESULTS: [&str; 6] = ["accepted", "ignored", "duplicate", "pending", "unverified", "dead"];
 /// Stored deliveries that are judged anew at once.
 const SWEEP: i64 = 100;
 
@@ -41,7 +41,7 @@ pub struct ShownDelivery {
     received_at: String,
     /// The platform's own word: orders/create, ...
     topic: Option<String>,
-    /// accepted, ignored, duplicate, unverified or dead.
+    /// accepted, ignored, duplicate, pending (its order is being fetched), unverified or dead.
     result: String,
     /// Why it was ignored, is not verified or could not be read, and what is missing.
     problem: Option<String>,
@@ -82,7 +82,7 @@ pub(super) fn show(row: DeliveryRow) -> ShownDelivery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListDeliveries {
-    /// accepted, ignored, duplicate, unverified or dead.
+    /// accepted, ignored, duplicate, pending, unverified or dead.
     result: Option<String>,
     /// Id of a source.
     source: Option<String>,
@@ -123,7 +123,7 @@ pub async fn list(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListOfSource {
-    /// accepted, ignored, duplicate, unverified or dead.
+    /// accepted, ignored, duplicate, pending, unverified or dead.
     result: Option<String>,
     order_id: Option<String>,
     /// 1 to 1000, 100 if absent.

@@ -28,6 +28,7 @@ mod posts;
 mod rates;
 mod reports;
 mod snapshots;
+mod source_api;
 mod sources;
 mod webhooks;
 mod workspaces;

@@ -14,14 +14,15 @@ use super::Api;
 use super::auth::{Caller, Scope};
 use super::error::{Answer, Kind, Problem, Problems};
 use super::examples;
-use super::extract::{Json, Query, Segment};
+use super::extract::{Json, Query, Segment, nullable};
 use super::hooks::{Received, take};
 use super::page::{Page, Window};
+use super::source_api::{self, Said};
 use crate::domain::flaw::Flaws;
 use crate::domain::time::{now_ms, rfc3339};
 use crate::intake::{self, Platform, Secret, SignatureError};
-use crate::ledger::sources::{self, SecretRow, SourceRow};
-use crate::ledger::{LedgerError, deliveries};
+use crate::ledger::sources::{self, ApiAccess, SecretRow, SourceRow};
+use crate::ledger::{LedgerError, deliveries, fetches};
 
 /// A rotation needs two; more is forgotten tidying.
 const SECRETS_MAX: usize = 10;
@@ -46,6 +47,11 @@ pub struct NewSource {
     secret: Option<String>,
     /// of_record (its money counts; the default) or evidence (it only helps to match).
     role: Option<String>,
+    /// bigcommerce: the access token of an API account of the store, by which the orders are fetched that its
+    /// webhooks only name. Never shown again.
+    api_token: Option<String>,
+    /// bigcommerce: another address of its API.
+    api_url: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,6 +60,14 @@ pub struct SourceChange {
     name: Option<String>,
     /// of_record or evidence.
     role: Option<String>,
+    /// As when it is made; null removes it. What had come in vain for want of it is fetched then.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    api_token: Said,
+    /// As when it is made; null stands for the platform's own. Without a new token it removes the former one.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    api_url: Said,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,6 +80,9 @@ pub struct Source {
     webhook_url: String,
     /// Without their values.
     secrets: Vec<ShownSecret>,
+    /// Whether orders can be fetched that its webhooks only name (bigcommerce).
+    has_api_token: bool,
+    api_url: Option<String>,
     /// The last delivery that was turned away since the program started.
     last_refused: Option<Refused>,
     created_at: String,
@@ -85,6 +102,7 @@ pub struct Refused {
 
 async fn show(api: &Api, row: SourceRow) -> Answer<Source> {
     let secrets = sources::secrets(&api.ledger, &row.id).await?;
+    let ApiAccess { token, url } = sources::api_access(&api.ledger, &row.id).await?;
     let door = api.doors.find(&row.id).await?;
     let refusal = door.and_then(|door| door.last_refusal());
     Ok(Source {
@@ -94,6 +112,8 @@ async fn show(api: &Api, row: SourceRow) -> Answer<Source> {
         name: row.name,
         role: row.role,
         secrets: secrets.into_iter().map(show_secret).collect(),
+        has_api_token: token.is_some(),
+        api_url: url,
         last_refused: refusal.map(|it| Refused { at: rfc3339(it.at_ms), problem: it.problem }),
         created_at: rfc3339(row.created_ms),
     })
@@ -162,8 +182,14 @@ pub async fn create(
     if let (Some(platform), Some(text)) = (platform, &new.secret) {
         secret(platform, text, &mut flaws);
     }
+    let access = platform.map(|platform| {
+        let (token, url) = (new.api_token.map(Some), new.api_url.map(Some));
+        source_api::changed(&api, platform, ApiAccess::default(), token, url, &mut flaws)
+    });
     flaws.check()?;
-    let Some(platform) = platform else { return Err(Problem::internal("a checked source lacks a platform")) };
+    let Some((platform, access)) = platform.zip(access) else {
+        return Err(Problem::internal("a checked source lacks a platform"));
+    };
     let row = SourceRow {
         id: format!("src_{}", uuid::Uuid::now_v7().simple()),
         workspace: workspace.to_owned(),
@@ -177,6 +203,7 @@ pub async fn create(
     if let Some(text) = &new.secret {
         sources::add_secret(&mut tx, &row.id, &new_secret(text)).await?;
     }
+    sources::put_api_access(&mut tx, &row.id, &access).await?;
     tx.commit().await?;
     api.doors.changed(&row.id).await?;
     Ok((StatusCode::CREATED, JsonAnswer(show(&api, row).await?)))
@@ -232,7 +259,7 @@ pub async fn read(
     Ok(JsonAnswer(show(&api, row).await?))
 }
 
-/// Rename a source, or say whether its money counts.
+/// Rename a source, say whether its money counts, or how its orders are fetched.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = String, Path)),
     request_body = SourceChange, responses((status = 200, body = Source), Problems))]
 pub async fn change(
@@ -242,8 +269,11 @@ pub async fn change(
     Json(change): Json<SourceChange>,
 ) -> Answer<JsonAnswer<Source>> {
     let workspace = caller.may(Scope::Admin)?;
-    let (mut row, _) = existing(&api, workspace, &id).await?;
+    let (mut row, platform) = existing(&api, workspace, &id).await?;
     let mut flaws = Flaws::default();
+    let before = sources::api_access(&api.ledger, &id).await?;
+    let has_new_token = matches!(change.api_token, Some(Some(_)));
+    let access = source_api::changed(&api, platform, before, change.api_token, change.api_url, &mut flaws);
     if let Some(given) = change.name {
         row.name = name(given, &mut flaws);
     }
@@ -254,6 +284,10 @@ pub async fn change(
     flaws.check()?;
     let mut tx = api.ledger.begin_alone().await?;
     sources::update(&mut tx, &row).await?;
+    sources::put_api_access(&mut tx, &id, &access).await?;
+    if has_new_token {
+        fetches::want_again(&mut tx, &id, now_ms()).await?;
+    }
     tx.commit().await?;
     Ok(JsonAnswer(show(&api, row).await?))
 }

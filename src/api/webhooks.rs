@@ -97,16 +97,17 @@ fn show(row: WebhookRow, secret: Option<String>) -> Webhook {
     }
 }
 
-fn check_url(api: &Api, given: &str, flaws: &mut Flaws) -> String {
+/// A URL that is to be called.
+pub(super) fn check_url(api: &Api, field: &'static str, given: &str, flaws: &mut Flaws) -> String {
     let given = given.trim();
     let url = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url.filter(|_| given.len() <= URL_MAX_BYTES) else {
-        let detail = format!("url must be http:// or https:// and have at most {URL_MAX_BYTES} bytes");
-        flaws.add("url", detail);
+        let detail = format!("{field} must be http:// or https:// and have at most {URL_MAX_BYTES} bytes");
+        flaws.add(field, detail);
         return String::new();
     };
     if !url.username().is_empty() || url.password().is_some() {
-        flaws.add("url", "url must hold no user and no password; messages are signed instead");
+        flaws.add(field, format!("{field} must hold no user and no password"));
     }
     let literal = match url.host() {
         Some(Host::Ipv4(address)) => Some(address.into()),
@@ -114,9 +115,10 @@ fn check_url(api: &Api, given: &str, flaws: &mut Flaws) -> String {
         _ => None,
     };
     if literal.is_some_and(|address| !may_be_called(address, &api.config.webhooks.allow_networks)) {
-        let detail =
-            "url must lead to a public address; webhooks.allow_networks in the configuration allows others";
-        flaws.add("url", detail);
+        let detail = format!(
+            "{field} must lead to a public address; webhooks.allow_networks in the configuration allows others"
+        );
+        flaws.add(field, detail);
     }
     url.into()
 }
@@ -143,7 +145,7 @@ pub async fn create(
 ) -> Answer<(StatusCode, JsonAnswer<Webhook>)> {
     let workspace = caller.may(Scope::Admin)?;
     let mut flaws = Flaws::default();
-    let url = check_url(&api, &new.url, &mut flaws);
+    let url = check_url(&api, "url", &new.url, &mut flaws);
     let events = check_events(new.events, &mut flaws);
     let description = flaws.text("description", new.description, 200);
     flaws.check()?;
@@ -221,7 +223,7 @@ pub async fn change(
 ) -> Answer<JsonAnswer<Webhook>> {
     let workspace = caller.may(Scope::Admin)?;
     let mut flaws = Flaws::default();
-    let url = change.url.map(|url| check_url(&api, &url, &mut flaws));
+    let url = change.url.map(|url| check_url(&api, "url", &url, &mut flaws));
     let events = change.events.map(|events| check_events(events, &mut flaws));
     let description = change.description.map(|text| flaws.text("description", text, 200));
     flaws.check()?;

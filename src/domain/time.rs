@@ -40,6 +40,11 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, jiff::Error> {
     text.parse::<Timestamp>().map(|t| t.as_millisecond())
 }
 
+/// Reads RFC 2822, as mails have it: `Fri, 20 Nov 2026 10:00:00 +0000`.
+pub fn parse_rfc2822(text: &str) -> Result<i64, jiff::Error> {
+    jiff::fmt::rfc2822::parse(text).map(|zoned| zoned.timestamp().as_millisecond())
+}
+
 /// Reads a time as export files write it: RFC 3339, `2026-01-31 17:05:00 +0200` (or ` UTC`), a local date with
 /// or without a time (then `zone` counts), or seconds or milliseconds since 1970. None: not one of these; day
 /// and month in another order are anybody's guess.

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::domain::money::{Currency, MoneyError, parse_minor_json};
-use crate::domain::time::parse_rfc3339;
+use crate::domain::money::{Currency, MoneyError, parse_minor, parse_minor_json};
+use crate::domain::time::{parse_rfc2822, parse_rfc3339};
 
 /// Longest id of an order, a refund or a delivery, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 255;
@@ -39,12 +40,6 @@ pub enum InterpretError {
     Time { field: String, found: String, expected: &'static str },
     #[error("{field} has more than {MAX_ID_BYTES} bytes")]
     TooLong { field: String },
-    #[error(
-        "BigCommerce sends only the number of order {order_id}; reading the order itself needs the store's API \
-         account token (X-Auth-Token, scope Orders: read-only), which utmost does not hold: send the order to \
-         POST /api/v1/conversions instead"
-    )]
-    NeedsStoreToken { order_id: String },
 }
 
 impl InterpretError {
@@ -58,7 +53,7 @@ impl InterpretError {
             | Self::Amount { field, .. }
             | Self::Time { field, .. }
             | Self::TooLong { field } => Some(field),
-            Self::CutOff | Self::NotJson(_) | Self::NeedsStoreToken { .. } => None,
+            Self::CutOff | Self::NotJson(_) => None,
         }
     }
 }
@@ -195,6 +190,27 @@ impl<'a> Field<'a> {
         if self.is_null() || self.is_empty_text() { Ok(None) } else { self.price(currency).map(Some) }
     }
 
+    /// As [`price`](Self::price), rounded half to even where there are more decimals than the currency has.
+    pub fn rounded_price(&self, currency: Currency) -> Result<i64, InterpretError> {
+        let exact = match self.value {
+            Value::String(text) => text.parse::<Decimal>().ok(),
+            Value::Number(number) => number.to_string().parse().ok(),
+            _ => None,
+        };
+        match exact {
+            Some(exact) => {
+                let minor = parse_minor(&exact.round_dp(currency.exponent()).to_string(), currency);
+                self.not_negative(minor.map_err(|reason| self.bad_amount(reason))?, DECIMAL)
+            }
+            None => self.price(currency),
+        }
+    }
+
+    /// As [`rounded_price`](Self::rounded_price); None where it is absent or empty.
+    pub fn opt_rounded_price(&self, currency: Currency) -> Result<Option<i64>, InterpretError> {
+        if self.is_null() || self.is_empty_text() { Ok(None) } else { self.rounded_price(currency).map(Some) }
+    }
+
     /// An amount that is already in minor units, as a number or a string, not negative.
     pub fn minor(&self) -> Result<i64, InterpretError> {
         let minor = match self.value {
@@ -232,6 +248,15 @@ impl<'a> Field<'a> {
         }
         let read = |text: &str| parse_rfc3339(text).or_else(|_| parse_rfc3339(&format!("{text}Z"))).ok();
         self.read_time("a time in UTC such as \"2026-11-20T10:00:00\"", read).map(Some)
+    }
+
+    /// A time as mails have it (RFC 2822), or RFC 3339; None where it is absent or empty.
+    pub fn opt_mail_ms(&self) -> Result<Option<i64>, InterpretError> {
+        if self.is_null() || self.is_empty_text() {
+            return Ok(None);
+        }
+        let read = |text: &str| parse_rfc2822(text).or_else(|_| parse_rfc3339(text)).ok();
+        self.read_time("RFC 2822 such as \"Fri, 20 Nov 2026 10:00:00 +0000\"", read).map(Some)
     }
 
     /// Whole seconds since 1970, in milliseconds.

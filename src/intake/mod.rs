@@ -33,6 +33,7 @@ mod stripe;
 mod testing;
 mod woocommerce;
 
+pub use bigcommerce::{FETCHED, fetched, has_refunds};
 pub use fields::InterpretError;
 pub use keys::{is_token_name, looks_like_a_token};
 pub use signature::{Secret, SignatureError, sign};
@@ -226,11 +227,21 @@ pub struct Interpretation {
     pub facts: Vec<Fact>,
     /// Why there are no facts, where that is in order.
     pub ignored: Option<&'static str>,
+    /// What it only points at, where the shop's API has the rest (BigCommerce).
+    pub fetch: Option<Fetch>,
     /// What the law asks of us about a customer or a shop (Shopify).
     pub privacy: Option<PrivacyRequest>,
     /// From a test order or a test mode. Whole sources run in test mode (Stripe, Lemon Squeezy), so
     /// only an order that its shop itself calls a test has `OrderStatus::Test`.
     pub test: bool,
+}
+
+/// An order that a notice names; both parts are fit for a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The store's name in its API.
+    pub store: String,
+    pub order_id: String,
 }
 
 /// Shopify's mandatory privacy topics. Ids are the shop's own.

@@ -18,7 +18,7 @@ pub struct DeliveryRow {
     pub source: String,
     pub received_ms: i64,
     pub topic: Option<String>,
-    /// accepted | ignored | duplicate | unverified | dead
+    /// accepted | ignored | duplicate | pending | unverified | dead
     pub result: String,
     pub problem: Option<String>,
     pub order_id: Option<String>,

@@ -16,7 +16,7 @@ pub struct DeliveryRow<'a> {
     /// JSON array of [name, value].
     pub headers: &'a str,
     pub body: &'a [u8],
-    /// accepted | ignored | duplicate | unverified | dead
+    /// accepted | ignored | duplicate | pending | unverified | dead
     pub result: &'a str,
     pub problem: Option<&'a str>,
     pub order_id: Option<&'a str>,

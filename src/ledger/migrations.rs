@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{Ledger, LedgerError, Store};
 
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("fetches.sql")];
 
 /// Brings the ledger to this program's version. Refuses a ledger of a newer program.
 pub(super) async fn migrate(ledger: &Ledger) -> Result<(), LedgerError> {

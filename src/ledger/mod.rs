@@ -11,6 +11,7 @@ pub mod deliveries;
 pub mod doctor;
 pub mod dry_run;
 pub mod facts;
+pub mod fetches;
 pub mod idempotency;
 pub mod keys;
 pub mod links;

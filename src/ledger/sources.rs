@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -23,6 +24,15 @@ pub struct SecretRow {
     pub id: String,
     pub secret: String,
     pub created_ms: i64,
+}
+
+/// Where a source's orders are fetched from, and what opens that door.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ApiAccess {
+    #[serde(rename = "api_url", default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(rename = "api_token", default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 const COLUMNS: &str = "id, workspace, platform, name, role, created_ms";
@@ -115,10 +125,42 @@ pub async fn update(tx: &mut Tx, source: &SourceRow) -> Result<(), LedgerError> 
     note_change(tx).await
 }
 
+const API_ACCESS: &str = "SELECT settings FROM sources WHERE id = $1 AND deleted_ms IS NULL";
+
+fn read_api_access(id: &str, row: Option<AnyRow>) -> Result<ApiAccess, LedgerError> {
+    let Some(row) = row else { return Ok(ApiAccess::default()) };
+    // What it says is not repeated: it holds a token.
+    let damaged = |_| LedgerError::Damaged(format!("settings of source {id}"));
+    serde_json::from_str(row.try_get(0)?).map_err(damaged)
+}
+
+/// Empty where nothing is set.
+pub async fn api_access(ledger: &Ledger, id: &str) -> Result<ApiAccess, LedgerError> {
+    let row = sqlx::query(API_ACCESS).bind(id.to_owned()).fetch_optional(&ledger.read).await?;
+    read_api_access(id, row)
+}
+
+/// Whether the source's orders can be fetched.
+pub async fn has_api_token(tx: &mut Tx, id: &str) -> Result<bool, LedgerError> {
+    let row = sqlx::query(API_ACCESS).bind(id.to_owned()).fetch_optional(&mut **tx).await?;
+    Ok(read_api_access(id, row)?.token.is_some())
+}
+
+pub async fn put_api_access(tx: &mut Tx, id: &str, access: &ApiAccess) -> Result<(), LedgerError> {
+    let text = serde_json::to_string(access)
+        .map_err(|_| LedgerError::Damaged(format!("settings of source {id}")))?;
+    sqlx::query("UPDATE sources SET settings = $1 WHERE id = $2")
+        .bind(text)
+        .bind(id.to_owned())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Closes a source's door; what it sent stays. Whether it was there.
 pub async fn delete(tx: &mut Tx, workspace: &str, id: &str, now_ms: i64) -> Result<bool, LedgerError> {
     let done = sqlx::query(
-        "UPDATE sources SET deleted_ms = $1 WHERE workspace = $2 AND id = $3 AND deleted_ms IS NULL",
+        "UPDATE sources SET deleted_ms = $1, settings = '{}' WHERE workspace = $2 AND id = $3 AND deleted_ms IS NULL",
     )
     .bind(now_ms)
     .bind(workspace.to_owned())

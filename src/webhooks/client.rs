@@ -1,4 +1,4 @@
-//! The HTTP client that webhooks go out by. It looks at the address that it really connects to, so that no
+//! The HTTP client that webhooks go out by, and that fetches orders. It looks at the address that it really connects to, so that no
 //! name can point elsewhere between a check and the call, and it follows no redirects.
 
 use std::future::Future;
@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,6 +37,8 @@ pub enum CallError {
     Timeout(Duration),
     #[error("not a URL that can be called")]
     Url,
+    #[error("the answer was cut off, or has more than {0} bytes")]
+    TooLarge(usize),
     /// Of connecting, of TLS or of HTTP.
     #[error("{0}")]
     Http(String),
@@ -76,6 +79,30 @@ impl GuardedClient {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(StatusCode, Option<Duration>), CallError> {
+        let (parts, _) = self.call(Method::POST, url, headers, body, ANSWER_MAX_BYTES).await?;
+        Ok((parts.status, retry_after(&parts.headers)))
+    }
+
+    /// Gets what is there: status, headers and body. An answer of more than `max_bytes` is an error.
+    pub async fn get(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        max_bytes: usize,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
+        let (parts, body) = self.call(Method::GET, url, headers, Bytes::new(), max_bytes).await?;
+        Ok((parts.status, parts.headers, body.ok_or(CallError::TooLarge(max_bytes))?))
+    }
+
+    /// The answer's body is None where it is longer than `max_bytes` or ends too early.
+    async fn call(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        max_bytes: usize,
+    ) -> Result<(Parts, Option<Bytes>), CallError> {
         // An address in the URL itself goes past the resolver.
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -87,7 +114,7 @@ impl GuardedClient {
             return Err(CallError::Forbidden(address));
         }
         let mut request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(url.as_str())
             .body(Full::new(body))
             .map_err(|_| CallError::Url)?;
@@ -95,13 +122,17 @@ impl GuardedClient {
         let call = async {
             let response = self.http.request(request).await.map_err(|error| told(&error))?;
             let (parts, body) = response.into_parts();
-            let _ = Limited::new(body, ANSWER_MAX_BYTES).collect().await;
-            let retry_after = parts.headers.get(header::RETRY_AFTER);
-            let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            Ok((parts.status, seconds.map(Duration::from_secs)))
+            let body = Limited::new(body, max_bytes).collect().await;
+            Ok((parts, body.ok().map(Collected::to_bytes)))
         };
         tokio::time::timeout(self.timeout, call).await.unwrap_or(Err(CallError::Timeout(self.timeout)))
     }
+}
+
+/// How long an answer asks to be left alone.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The causes in one line: what hyper itself says is only that it failed.

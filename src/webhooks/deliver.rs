@@ -231,10 +231,14 @@ fn after_failure(
     if now_ms - message.created_ms >= give_up_ms {
         return Then::Dead;
     }
+    Then::RetryAt(now_ms + next_wait_ms(config, message.attempts, retry_after))
+}
+
+/// How long to wait after an attempt that failed. `attempts`: how many there were before it.
+pub fn next_wait_ms(config: &WebhooksConfig, attempts: i64, retry_after: Option<Duration>) -> i64 {
     let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
     let jitter = rand::rng().random_range(1.0 - JITTER..1.0 + JITTER);
-    let wait_ms = millis(asked).max((wait_ms(config.first_retry, message.attempts) * jitter) as i64);
-    Then::RetryAt(now_ms + wait_ms)
+    millis(asked).max((wait_ms(config.first_retry, attempts) * jitter) as i64)
 }
 
 /// Without jitter. `attempts`: how many there were before this one.
@@ -243,7 +247,7 @@ fn wait_ms(first: Duration, attempts: i64) -> f64 {
     (millis(first) as f64 * BACK_OFF.powi(attempts)).min(millis(RETRY_MAX) as f64)
 }
 
-fn millis(duration: Duration) -> i64 {
+pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

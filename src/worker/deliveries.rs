@@ -3,11 +3,12 @@
 use super::privacy::{Erased, Person, customer_hashes, erase};
 use super::{BATCH_MAX, Worker, WorkerError};
 use crate::domain::ids::LinkId;
+use crate::domain::time::now_ms;
 use crate::intake::fact::{Fact, Keys, Order, Says};
-use crate::intake::{self, Interpretation, Platform, PrivacyRequest};
+use crate::intake::{self, Fetch, Interpretation, Platform, PrivacyRequest};
 use crate::ledger::conversions::OrderKey;
 use crate::ledger::facts::{DeliveryRow, FactRow, TokenRow, put_delivery, put_fact};
-use crate::ledger::{Tx, conversions, privacy, rollups};
+use crate::ledger::{Tx, conversions, fetches, privacy, rollups, sources};
 use crate::log::record::{Delivery, Record};
 use crate::log::{Position, Stream};
 
@@ -124,7 +125,17 @@ async fn take(worker: &Worker, tx: &mut Tx, delivery: &Delivery) -> Result<Outco
         Ok(interpretation) => interpretation,
         Err(error) => return Ok(outcome("dead", Some(error.to_string()))),
     };
-    let Interpretation { topic, facts, ignored, privacy, .. } = interpretation;
+    let Interpretation { topic, facts, ignored, fetch, privacy, .. } = interpretation;
+    if let Some(Fetch { order_id, .. }) = fetch {
+        let outcome = match sources::has_api_token(tx, &delivery.source).await? {
+            true => {
+                fetches::want(tx, &delivery.id, &delivery.source, now_ms()).await?;
+                outcome("pending", Some(fetches::WAITS.to_owned()))
+            }
+            false => outcome("dead", Some(needs_token(&order_id))),
+        };
+        return Ok(Outcome { topic: Some(topic), order_id: Some(order_id), ..outcome });
+    }
     if let Some(request) = privacy {
         let done = heed(worker, tx, delivery, request).await?;
         let done = outcome("accepted", Some(done));
@@ -142,6 +153,13 @@ async fn take(worker: &Worker, tx: &mut Tx, delivery: &Delivery) -> Result<Outco
         None => ("duplicate", Some("an earlier delivery said the same".to_owned())),
     };
     Ok(Outcome { topic: Some(topic), order_id, ..outcome(result, problem) })
+}
+
+fn needs_token(order_id: &str) -> String {
+    format!(
+        "BigCommerce sends only the number of order {order_id}; give the source the token of an API account of the \
+         store with the scope Orders: read-only (api_token, PATCH /api/v1/sources/{{id}}), and the order is fetched"
+    )
 }
 
 /// Does what the law asks for; says what was done. The request itself names a person, so its body goes too.

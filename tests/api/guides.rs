@@ -37,14 +37,14 @@ fn read(block: &str) -> Call {
 async fn every_call_of_the_guides_works() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides");
     let mut sent = 0;
-    for name in ["shopify", "woocommerce", "stripe", "postiz", "n8n", "html"] {
+    for name in ["shopify", "woocommerce", "stripe", "bigcommerce", "postiz", "n8n", "html"] {
         let read = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.md"))).unwrap();
         let guide = read(name);
         let api = Server::start().await;
         let link = api.post("/api/v1/links", serde_json::json!({"url": "https://s.test"})).await.expect(201);
         let mut source = None;
         let mut all = calls(&guide);
-        if matches!(name, "shopify" | "woocommerce" | "stripe") {
+        if matches!(name, "shopify" | "woocommerce" | "stripe" | "bigcommerce") {
             assert!(guide.contains("README.md#does-it-work"), "{name}");
             all.extend(calls(&read("README")));
         }

@@ -9,7 +9,7 @@ pub const ENUMS: &[(&str, &str, &[&str])] = &[
     ("Source", "role", ROLES),
     ("NewKey", "scopes", SCOPES),
     ("ShownKey", "scopes", SCOPES),
-    ("ShownDelivery", "result", &["accepted", "ignored", "duplicate", "unverified", "dead"]),
+    ("ShownDelivery", "result", &["accepted", "ignored", "duplicate", "pending", "unverified", "dead"]),
     ("Conversion", "status", &["attributed", "unattributed", "excluded"]),
     ("DeliveredConversion", "status", &["attributed", "unattributed", "excluded"]),
 ];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Findings;
 use crate::domain::time::rfc3339;
+use crate::intake::Platform;
 use crate::ledger::deliveries::{self, DeliveryFilter, DeliveryRow};
 use crate::ledger::{Ledger, sources};
 
@@ -26,6 +27,16 @@ pub(super) async fn check(id: &str, ledger: &Ledger, findings: &mut Findings) ->
     } else {
         findings.ok("secret", format!("{secrets} known"));
     }
+    let has_api_token = sources::api_access(ledger, id).await?.token.is_some();
+    if source.platform == Platform::Bigcommerce.as_str() && !has_api_token {
+        findings.wrong(
+            "api_token",
+            "none: webhooks only name orders, and nothing can fetch them",
+            format!(
+                "give it the store's access token: PATCH /api/v1/sources/{id}; see docs/guides/bigcommerce.md"
+            ),
+        );
+    }
     let filter = DeliveryFilter {
         workspace: source.workspace.clone(),
         source: Some(id.to_owned()),
@@ -45,6 +56,12 @@ pub(super) async fn check(id: &str, ledger: &Ledger, findings: &mut Findings) ->
     let detail =
         format!("the last {}: {}; the newest at {}", rows.len(), words(&counts), rfc3339(newest.received_ms));
     findings.ok("deliveries", detail);
+    let pending: Vec<&DeliveryRow> = rows.iter().filter(|row| row.result == "pending").collect();
+    if let Some(row) = pending.first() {
+        let problem = row.problem.as_deref().unwrap_or_default();
+        let detail = format!("{} are pending: {problem}", pending.len());
+        findings.warn("deliveries", detail, "look again in a minute; what fails for good becomes dead");
+    }
     for (result, fix) in [
         ("unverified", "add the right secret; they are read by themselves then"),
         ("dead", "mend what the problem says, then `utmost replay` with their ids"),
