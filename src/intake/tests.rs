@@ -184,6 +184,212 @@ fn every_fixture_is_understood() {
     }
 }
 
+/// Each platform's order with another id, customer, landing and currency, where it has such a thing.
+struct Shape {
+    platform: Platform,
+    fixture: &'static str,
+    topic: &'static str,
+    /// Pointers into the body.
+    id: &'static str,
+    customer: Option<&'static str>,
+    landing: Option<&'static str>,
+    currency: &'static str,
+    /// Whether ids are numbers, or only ever texts.
+    has_number: bool,
+}
+
+fn shapes() -> Vec<Shape> {
+    let shape = |platform, fixture, id, customer, landing, currency, has_number| Shape {
+        platform,
+        fixture,
+        topic: "",
+        id,
+        customer,
+        landing,
+        currency,
+        has_number,
+    };
+    let shopify = shape(
+        Platform::Shopify,
+        "shopify_order",
+        "/id",
+        Some("/customer"),
+        Some("/landing_site"),
+        "/total_price_set/shop_money/currency_code",
+        true,
+    );
+    let woocommerce = shape(
+        Platform::Woocommerce,
+        "woocommerce_order",
+        "/id",
+        Some("/customer_id"),
+        Some("/meta_data"),
+        "/currency",
+        true,
+    );
+    let bigcommerce = shape(
+        Platform::Bigcommerce,
+        "bigcommerce_order",
+        "/order/id",
+        Some("/order/customer_id"),
+        None,
+        "/order/default_currency_code",
+        true,
+    );
+    vec![
+        Shape { topic: "orders/create", ..shopify },
+        Shape { topic: "order.updated", ..woocommerce },
+        Shape { topic: FETCHED, ..bigcommerce },
+        shape(
+            Platform::Stripe,
+            "stripe_session",
+            "/data/object/payment_intent",
+            Some("/data/object/customer"),
+            Some("/data/object/metadata"),
+            "/data/object/currency",
+            false,
+        ),
+        shape(
+            Platform::Standard,
+            "standard_conversion",
+            "/data/id",
+            Some("/data/customer"),
+            Some("/data/landing_url"),
+            "/data/currency",
+            true,
+        ),
+        shape(
+            Platform::Paddle,
+            "paddle_transaction",
+            "/data/id",
+            Some("/data/customer_id"),
+            Some("/data/checkout/url"),
+            "/data/currency_code",
+            false,
+        ),
+        shape(
+            Platform::Lemonsqueezy,
+            "lemonsqueezy_order",
+            "/data/id",
+            Some("/data/attributes/customer_id"),
+            Some("/meta/custom_data"),
+            "/data/attributes/currency",
+            true,
+        ),
+        shape(
+            Platform::Paypal,
+            "paypal_capture",
+            "/resource/id",
+            None,
+            Some("/resource/custom_id"),
+            "/resource/amount/currency_code",
+            false,
+        ),
+        shape(
+            Platform::Segment,
+            "segment_order",
+            "/properties/order_id",
+            Some("/userId"),
+            Some("/context/page"),
+            "/properties/currency",
+            true,
+        ),
+    ]
+}
+
+impl Shape {
+    fn read(&self, patches: &[(&str, Value)]) -> Interpretation {
+        let mut body = super::testing::fixture(self.fixture);
+        for (pointer, value) in patches {
+            *body.pointer_mut(pointer).unwrap_or_else(|| panic!("{} {pointer}", self.platform)) =
+                value.clone();
+        }
+        // As text, since that is what comes.
+        let said =
+            interpret(self.platform, &topic_headers(self.topic), body.to_string().as_bytes(), RECEIVED_MS);
+        said.unwrap_or_else(|error| panic!("{} {patches:?}: {error}", self.platform))
+    }
+}
+
+#[test]
+fn ids_above_two_to_the_53_are_exact_on_every_platform() {
+    const IDS: [u64; 3] = [9_007_199_254_740_993, 9_007_199_254_740_992, u64::MAX];
+    for shape in shapes() {
+        for id in IDS {
+            let value = if shape.has_number { json!(id) } else { json!(id.to_string()) };
+            let said = shape.read(&[(shape.id, value)]);
+            let ids: Vec<&str> = said.facts.iter().map(|fact| fact.order_id.as_str()).collect();
+            assert!(
+                !ids.is_empty() && ids.iter().all(|it| *it == id.to_string()),
+                "{} {ids:?}",
+                shape.platform
+            );
+        }
+    }
+}
+
+#[test]
+fn guests_are_nobody_on_every_platform() {
+    for shape in shapes() {
+        let Some(customer) = shape.customer else { continue };
+        for nobody in [Value::Null, json!(""), json!({})] {
+            let said = shape.read(&[(customer, nobody.clone())]);
+            let keys = super::testing::keys(&said);
+            assert_eq!(keys.customer_id, None, "{} {nobody}", shape.platform);
+        }
+    }
+}
+
+#[test]
+fn landings_may_be_junk_on_every_platform() {
+    let junk = [
+        Value::Null,
+        json!(""),
+        json!("::::"),
+        json!("/password?%%%&um_click=%00&um_click="),
+        json!(7),
+        json!([1, {"key": 2}]),
+        json!({"landing_url": "?&&=&um_click", "url": "http://[junk?click_id=%ff"}),
+        json!("x".repeat(100_000)),
+    ];
+    for shape in shapes() {
+        let Some(landing) = shape.landing else { continue };
+        let sold = shape.read(&[]);
+        for value in &junk {
+            // Our own JSON is held to its description, and says so.
+            if shape.platform == Platform::Standard && !(value.is_null() || value.is_string()) {
+                continue;
+            }
+            let said = shape.read(&[(landing, value.clone())]);
+            assert!(sound(&said), "{}", shape.platform);
+            // Whatever led there, the money stands.
+            let (fact::Says::Order(read), fact::Says::Order(whole)) =
+                (&said.facts[0].says, &sold.facts[0].says)
+            else {
+                panic!("{} no order", shape.platform)
+            };
+            assert_eq!(
+                (read.total_minor, read.status),
+                (whole.total_minor, whole.status),
+                "{}",
+                shape.platform
+            );
+            assert!(read.keys.tokens.iter().all(|token| token.len() <= 80), "{}", shape.platform);
+        }
+    }
+}
+
+#[test]
+fn currencies_are_the_orders_own_on_every_platform() {
+    for shape in shapes() {
+        for code in ["USD", "EUR", "GBP", "INR"] {
+            let said = shape.read(&[(shape.currency, json!(code))]);
+            let fact::Says::Order(order) = &said.facts[0].says else { panic!("{} no order", shape.platform) };
+            assert_eq!((order.currency.as_str(), order.total_minor > 0), (code, true), "{}", shape.platform);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), topic in ".{0,20}") {

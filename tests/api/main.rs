@@ -12,6 +12,7 @@ mod lifecycle;
 mod links;
 mod matching;
 mod openapi;
+mod platforms;
 mod posts;
 mod protocol;
 mod reports;

@@ -22,7 +22,7 @@ async fn source(api: &Server, platform: &str, secret: Option<&str>) -> String {
     id
 }
 
-async fn hook(api: &Server, source: &str, headers: &[(&str, String)], body: &str) -> Answer {
+pub async fn hook(api: &Server, source: &str, headers: &[(&str, String)], body: &str) -> Answer {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     api.send("POST", &format!("/hooks/{source}"), &headers, body).await
 }
@@ -39,7 +39,7 @@ async fn order(api: &Server, source: &str, secret: &str, id: i64, total: &str, t
     hook(api, source, &headers, &body).await
 }
 
-async fn deliveries(api: &Server, source: &str) -> Vec<Value> {
+pub async fn deliveries(api: &Server, source: &str) -> Vec<Value> {
     let page = api.get(&format!("/api/v1/sources/{source}/deliveries")).await.expect(200);
     page["data"].as_array().unwrap().clone()
 }
