@@ -10,6 +10,9 @@ use crate::domain::money::Currency;
 /// Where WooCommerce's order attribution keeps what it knows of the landing.
 const ATTRIBUTION: &str = "_wc_order_attribution_";
 
+/// Where the extension "Cost of Goods" keeps the sum over an order's lines.
+const COST_OF_GOODS: &str = "_wc_cog_order_total_cost";
+
 /// Whether this is the form that WooCommerce posts once, unsigned, when a webhook is saved.
 pub(super) fn is_ping(body: &[u8]) -> bool {
     let id = body.strip_prefix(b"webhook_id=").map(<[u8]>::trim_ascii);
@@ -63,7 +66,7 @@ fn order(order: &Field<'_>, order_id: String, received_ms: i64) -> Result<Vec<Fa
         total_minor: order.at("total").price(currency)?,
         tax_minor: order.at("total_tax").opt_price(currency)?,
         shipping_minor: order.at("shipping_total").opt_price(currency)?,
-        cost_of_goods_minor: None,
+        cost_of_goods_minor: cost_of_goods_minor(order, currency)?,
         renews: None,
         keys: keys(order),
     });
@@ -74,6 +77,17 @@ fn order(order: &Field<'_>, order_id: String, received_ms: i64) -> Result<Vec<Fa
         facts.push(Fact { order_id, version_ms, says: Says::Refunds(list?) });
     }
     Ok(facts)
+}
+
+/// WooCommerce's own total (since 9.5, where the feature is on), else what the extension "Cost of Goods" keeps.
+/// Both write 0 where no product has a cost: that states none.
+fn cost_of_goods_minor(order: &Field<'_>, currency: Currency) -> Result<Option<i64>, InterpretError> {
+    let own = order.at("cost_of_goods_sold.total_value");
+    let meta = order.at("meta_data").items().into_iter();
+    let mut kept =
+        meta.filter(|meta| meta.at("key").opt_text() == Some(COST_OF_GOODS)).map(|meta| meta.at("value"));
+    let cost = if own.is_null() { kept.next().unwrap_or(own) } else { own };
+    Ok(cost.opt_rounded_price(currency)?.filter(|cost| *cost > 0))
 }
 
 /// Only processing, completed and refunded count as sold; shops add words of their own. WooCommerce
@@ -133,6 +147,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::Platform;
+    use super::super::fact::Says;
     use super::super::testing::{fixture, interpret, keys, lines, patched};
 
     fn said(topic: &str, body: &Value) -> super::Interpretation {
@@ -213,6 +228,32 @@ mod tests {
         check("JPY", "3435", "3435 JPY, tax 0 JPY,");
         check("JPY", "3435.00", "3435 JPY");
         check("KWD", "3.435", "3.435 KWD");
+    }
+
+    #[test]
+    fn what_the_goods_cost_is_read() {
+        let kept = |value: Value| json!([{"id": 1, "key": "_wc_cog_order_total_cost", "value": value}]);
+        let check = |own: Value, meta: Value, expected: Option<i64>| {
+            let patches = [("/cost_of_goods_sold", own.clone()), ("/meta_data", meta.clone())];
+            let order = said("order.updated", &patched("woocommerce_order", patches));
+            let Says::Order(read) = &order.facts[0].says else { panic!("no order") };
+            assert_eq!(read.cost_of_goods_minor, expected, "{own} {meta}");
+        };
+        check(Value::Null, json!([]), None);
+        check(json!({"total_value": 12.5}), json!([]), Some(1250));
+        // A sum of floats, as PHP writes it.
+        check(json!({"total_value": 0.1 + 0.2}), json!([]), Some(30));
+        check(json!({"total_value": 0}), json!([]), None);
+        check(Value::Null, kept(json!("7.25")), Some(725));
+        check(json!({"total_value": 12.5}), kept(json!("7.25")), Some(1250));
+        check(Value::Null, kept(json!("0")), None);
+        check(Value::Null, kept(json!("")), None);
+        let negative = patched("woocommerce_order", [("/cost_of_goods_sold", json!({"total_value": -1}))]);
+        let error = interpret(Platform::Woocommerce, &[("wc-webhook-topic", "order.updated")], &negative);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "cost_of_goods_sold.total_value: -1 is negative; expected a decimal string such as \"10.00\""
+        );
     }
 
     #[test]
