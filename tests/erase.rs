@@ -5,7 +5,7 @@ mod support;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use support::postgres::Postgres;
-use support::{Redis, Server, click, settled, token};
+use support::{Cluster, Redis, Server, click, settled, token};
 use utmost::cli::client::Client;
 
 /// A visitor clicks, orders under an e-mail, and wants to be forgotten.
@@ -72,4 +72,14 @@ async fn embedded() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path(), &[]);
     forgotten(&server.client()).await;
+}
+
+#[tokio::test]
+async fn on_a_cluster() {
+    let cluster = Cluster::start(&["--appendonly", "no"]);
+    let dir = tempfile::tempdir().unwrap();
+    let hot = cluster.url();
+    let server = Server::start(dir.path(), &[("UTMOST_HOT__URL", &hot), ("UTMOST_HOT__PARTITIONS", "4")]);
+    forgotten(&server.client()).await;
+    assert!(cluster.keys("*:journey:*").iter().all(Vec::is_empty));
 }

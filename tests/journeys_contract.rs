@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use support::Redis;
+use support::{Cluster, Redis, eventually};
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::ledger::Synchronous;
 use utmost::worker::journeys::{Journeys, Step, Who};
@@ -82,4 +84,76 @@ async fn redis() {
     let key = redis.cli(&["--scan", "--pattern", "utmost:1:journey:{other/*"]);
     let expires_s: i64 = redis.cli(&["TTL", key.trim()]).trim().parse().unwrap();
     assert!(expires_s > 0, "a journey expires, its key says {expires_s}");
+}
+
+/// All that a walk meets: how many steps each visitor has.
+async fn met(journeys: &Journeys) -> BTreeMap<String, usize> {
+    let mut met = BTreeMap::new();
+    let mut walk = journeys.walk();
+    while let Some(page) = walk.next().await.unwrap() {
+        for (who, steps) in page {
+            let before = met.insert(format!("{}/{}", who.workspace, who.visitor), steps.len());
+            assert!(before.is_none(), "each visitor once");
+        }
+    }
+    met
+}
+
+/// Journeys lie on all servers of a cluster: a walk goes from one to the next, and what is erased or has
+/// expired is on none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cluster() {
+    let mut cluster = Cluster::start(&[]);
+    let journeys = Journeys::open_redis(&cluster.url(), "utmost").await.unwrap();
+    contract(&journeys).await;
+    let before = met(&journeys).await;
+    // Of the contract: six of one, seven with a share of 2,345; those without a visitor are not walked through.
+    assert_eq!(before.values().sum::<usize>(), 2_346);
+
+    let visitor = |n: u32| {
+        let mut bytes = [200; 12];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        Who { workspace: "many".into(), visitor: VisitorId::from_bytes(bytes), anonymous: false }
+    };
+    let many: Vec<_> = (0..5_000).map(|n| (visitor(n), step(1, *NOW + i64::from(n)))).collect();
+    journeys.add(&many, *NOW, RETENTION_MS).await.unwrap();
+    let other = Journeys::open_redis(&cluster.url(), "other").await.unwrap();
+    other.add(&many[..10], *NOW, RETENTION_MS).await.unwrap();
+    let shares: Vec<usize> = cluster.keys("utmost:1:journey:{many/*").iter().map(Vec::len).collect();
+    assert!(shares.iter().all(|share| *share > 1_000), "each server has its share: {shares:?}");
+    assert_eq!(met(&journeys).await.len(), before.len() + 5_000);
+    assert_eq!(met(&other).await.len(), 10);
+
+    for n in (0..5_000).step_by(2) {
+        journeys.erase(&visitor(n)).await.unwrap();
+    }
+    let left = met(&journeys).await;
+    assert_eq!(left.len(), before.len() + 2_500);
+    assert!((0..5_000).all(|n| left.contains_key(&format!("many/{}", visitor(n).visitor)) == (n % 2 == 1)));
+
+    // What is added with little time left goes by itself, on each server.
+    let expiring: Vec<_> = (10_000..10_300).map(|n| (visitor(n), step(1, *NOW))).collect();
+    let now_ms = utmost::domain::time::now_ms();
+    journeys.add(&expiring, now_ms, 1_500).await.unwrap();
+    assert_eq!(met(&journeys).await.len(), left.len() + 300);
+    let whose: Vec<Who> = expiring.iter().map(|(who, _)| who.clone()).collect();
+    let seconds = Duration::from_secs(20);
+    let end = std::time::Instant::now() + seconds;
+    while journeys.read(&whose, 0, i64::MAX).await.unwrap().iter().any(|steps| !steps.is_empty()) {
+        assert!(std::time::Instant::now() < end, "they do not expire");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(met(&journeys).await, left);
+
+    // With a server away a walk fails as a whole: half the journeys would be a wrong count.
+    cluster.nodes[1].kill();
+    let walked = async {
+        let mut walk = journeys.walk();
+        while walk.next().await?.is_some() {}
+        Ok::<(), utmost::worker::journeys::JourneyError>(())
+    };
+    assert!(walked.await.is_err());
+    cluster.nodes[1].restart();
+    eventually(seconds, || cluster.nodes[1].cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+    cluster.is_whole();
 }

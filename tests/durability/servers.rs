@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::load::{Load, Shop, log_becomes};
-use crate::support::{Redis, Server, eventually, free_port};
+use crate::support::{Cluster, Redis, Server, eventually, free_port};
 
 fn run(program: &str, arguments: &[&str], dir: &Path) -> String {
     let output = Command::new(program).args(arguments).current_dir(dir).output().expect(program);
@@ -66,25 +66,18 @@ async fn tls_with_a_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_whose_server_is_killed() {
-    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "yes"];
-    let mut nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&options)).collect();
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let mut cluster = Cluster::start(&["--appendonly", "yes"]);
     let dir = tempfile::tempdir().unwrap();
-    let create = ["--cluster", "create", &addresses[0], &addresses[1], &addresses[2], "--cluster-yes"];
-    run("redis-cli", &create, dir.path());
-    let is_ok = |node: &Redis| node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
-    eventually(Duration::from_secs(20), || nodes.iter().all(is_ok));
-
-    let url = format!("redis-cluster://{}", addresses.join(","));
+    let url = cluster.url();
     let env = [("UTMOST_HOT__URL", &*url), ("UTMOST_HOT__PARTITIONS", "4")];
     let server = Server::start(dir.path(), &env);
     let shop = Shop::open(&server).await;
     let load = Load::start(&shop, 8);
     load.goes_on(200).await;
-    nodes[1].kill();
+    cluster.nodes[1].kill();
     load.goes_on(100).await;
-    nodes[1].restart();
-    eventually(Duration::from_secs(20), || nodes.iter().all(is_ok));
+    cluster.nodes[1].restart();
+    cluster.is_whole();
     log_becomes(&server.client(), "up").await;
     load.goes_on(200).await;
     // Each partition has a reader of its own, so what comes last in one says nothing of the others.
@@ -94,7 +87,7 @@ async fn cluster_whose_server_is_killed() {
     let outcome = load.end().await;
     assert_eq!(outcome.unanswered(), 0);
     outcome.is_recorded(&shop, 0).await;
-    for node in &nodes {
+    for node in &cluster.nodes {
         assert_ne!(node.cli(&["DBSIZE"]).trim(), "0", "every server has its share");
     }
 }

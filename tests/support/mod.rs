@@ -160,6 +160,47 @@ impl Drop for Redis {
     }
 }
 
+/// A cluster of three servers, each with a third of the slots.
+pub struct Cluster {
+    pub nodes: Vec<Redis>,
+}
+
+impl Cluster {
+    pub fn start(options: &[&str]) -> Self {
+        let clustered = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let options = [&clustered[..], options].concat();
+        let nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&options)).collect();
+        let cluster = Self { nodes };
+        let mut create = vec!["--cluster".to_owned(), "create".to_owned()];
+        create.extend(cluster.addresses());
+        create.push("--cluster-yes".to_owned());
+        let made = Command::new("redis-cli").args(create).output().expect("redis-cli runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        cluster.is_whole();
+        cluster
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect()
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis-cluster://{}", self.addresses().join(","))
+    }
+
+    /// Waits until every server says that all slots are served.
+    pub fn is_whole(&self) {
+        let is_ok = |node: &Redis| node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
+        eventually(Duration::from_secs(20), || self.nodes.iter().all(is_ok));
+    }
+
+    /// The keys of each server that match a pattern.
+    pub fn keys(&self, pattern: &str) -> Vec<Vec<String>> {
+        let of = |node: &Redis| node.cli(&["KEYS", pattern]).lines().map(str::to_owned).collect::<Vec<_>>();
+        self.nodes.iter().map(|node| of(node).into_iter().filter(|key| !key.is_empty()).collect()).collect()
+    }
+}
+
 fn spawn_redis(port: u16, dir: &Path, options: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
