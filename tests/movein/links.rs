@@ -109,6 +109,8 @@ fn every_export_format_keeps_what_it_has() {
     let yourls = json!({"url": lamps, "title": "Lamps", "clicks": 321, "created_at": "2019-08-07T06:05:04Z"});
     check("yourls", "yourls.csv", "2 made, 0 there already, 0 refused", &[], yourls.clone());
     check("yourls", "yourls.json", "2 made, 0 there already, 0 refused", &[], yourls);
+    let plugin = json!({"url": lamps, "clicks": 321});
+    check("yourls", "yourls_plugin.csv", "2 made, 0 there already, 0 refused", &[], plugin);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Moving in and out by the real binary: links and orders of other systems, and what `doctor` says.
 
+mod doctor;
 mod links;
 mod orders;
 #[path = "../support/mod.rs"]

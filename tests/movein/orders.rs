@@ -16,10 +16,16 @@ async fn connected(client: &Client, dir: &std::path::Path, platform: &str) -> (S
     let token = token(&click(client, link["short_url"].as_str().unwrap(), None).await.unwrap());
     let source = json!({"platform": platform, "name": "Lamps", "secret": "s3cret"});
     let source = client.api(Method::POST, "/api/v1/sources", Some(source)).await.unwrap();
-    let text = std::fs::read_to_string(fixture(&format!("orders/{platform}.csv"))).unwrap();
+    let file = with_token(dir, &format!("orders/{platform}.csv"), &token);
+    (source["id"].as_str().unwrap().to_owned(), file)
+}
+
+/// A copy of a fixture with a token in it.
+fn with_token(dir: &std::path::Path, name: &str, token: &str) -> String {
+    let text = std::fs::read_to_string(fixture(name)).unwrap();
     let file = dir.join("orders.csv");
-    std::fs::write(&file, text.replace("{token}", &token)).unwrap();
-    (source["id"].as_str().unwrap().to_owned(), file.to_str().unwrap().to_owned())
+    std::fs::write(&file, text.replace("{token}", token)).unwrap();
+    file.to_str().unwrap().to_owned()
 }
 
 /// The server's address for the commands.
@@ -143,6 +149,19 @@ async fn a_woocommerce_export_is_read() {
     assert_eq!(sale["match"]["method"], "click_token");
     assert_eq!(order(&read, "72")["net_revenue"], "0.00");
     assert_eq!(order(&read, "73")["reason"], "unpaid");
+
+    // Another plug-in's columns.
+    let link = json!({"url": "https://shop.example/", "post": "p2"});
+    let link = client.api(Method::POST, "/api/v1/links", Some(link)).await.unwrap();
+    let token = token(&click(&client, link["short_url"].as_str().unwrap(), None).await.unwrap());
+    with_token(dir.path(), "orders/woocommerce_webtoffee.csv", &token);
+    let run = utmost(dir.path(), &[("UTMOST_SERVER__LISTEN", &listen)], &given);
+    assert_eq!((run.code, run.out.as_str()), (0, "2 orders taken, 0 refused\n"), "{}", run.err);
+    let read = orders(&client, 5).await;
+    let sale = order(&read, "81");
+    assert_eq!((&sale["amount"], &sale["occurred_at"]), (&json!("80.00"), &json!("2026-03-01T09:00:00Z")));
+    assert_eq!(sale["match"]["method"], "click_token");
+    assert_eq!(order(&read, "82")["reason"], "unpaid");
     let wrong = utmost(
         dir.path(),
         &[("UTMOST_SERVER__LISTEN", &listen)],

@@ -1,7 +1,7 @@
 //! What columns of other shorteners' exports mean. Sources of the shapes: Bitly's links export and
 //! `GET /v4/groups/{guid}/bitlinks`; Dub's CSV export and `GET /links`; Shlink's web client and
-//! `GET /rest/v3/short-urls`; Kutt's `GET /api/v2/links`; YOURLS's `action=stats` and the CSV of its export
-//! plug-ins.
+//! `GET /rest/v3/short-urls`; Kutt's `GET /api/v2/links`; YOURLS's `action=stats`, its table `yourls_url` as CSV, and
+//! its plug-in "Import Export". docs/MOVING-IN.md says which of them were seen.
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -107,6 +107,9 @@ impl Origin {
                 ("long url", "url"),
                 ("timestamp", "created_at"),
                 ("date", "created_at"),
+                ("source", "short_url"),
+                ("target", "url"),
+                ("hits", "clicks"),
             ],
         }
     }
@@ -312,11 +315,11 @@ impl Taking {
             let bare = url.split_once("://").map_or(url, |(_, rest)| rest);
             let (authority, path) = bare.split_once('/').unwrap_or((bare, ""));
             let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-            // YOURLS and some exports give the bare keyword.
+            // YOURLS and some exports give the bare keyword, or `/keyword/`.
             let (authority, path) = if path.is_empty() && !bare.contains(['/', '.']) {
                 (None, bare)
             } else {
-                (Some(authority), path)
+                (Some(authority).filter(|authority| !authority.is_empty()), path)
             };
             domain = authority.map(str::to_owned).or(domain);
             let decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
