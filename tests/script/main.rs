@@ -4,11 +4,11 @@ mod browser;
 mod shop;
 #[path = "../support/mod.rs"]
 mod support;
+mod whole_way;
 
 use std::time::Duration;
 
 use browser::Browser;
-use http::Method;
 use serde_json::{Value, json};
 use shop::Shop;
 use support::eventually;
@@ -375,32 +375,6 @@ async fn a_page_reports_which_clicks_led_to_an_order() {
     let ids: Vec<Value> = shop.events().iter().map(|event| event.body["id"].clone()).collect();
     assert_eq!(ids, ["1001", "1002", "1001", "1003"]);
     assert_eq!(browser.console().await, Vec::<String>::new());
-}
-
-/// From the click on a short link to the credited order, through the real program.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_finds_its_click_by_what_the_page_reports() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = support::Server::start(dir.path(), &[]);
-    let client = server.client();
-    let post = async |path: &str, body: Value| client.api(Method::POST, path, Some(body)).await.unwrap();
-    let shop = Shop::open_with(&server.base).await;
-    let key = post("/api/v1/keys", json!({"name": "pages", "scopes": ["publishable"]})).await;
-    shop.page("/hat", "", "", "");
-    shop.page("/thanks", "", &format!("data-key={}", key["key"]), "");
-    let link = post("/api/v1/links", json!({"url": shop.url("/hat"), "post": "p1"})).await;
-
-    let browser = Browser::start().await;
-    browser.open(link["short_url"].as_str().unwrap()).await;
-    assert_eq!(kept(&browser).await.len(), 1, "{}", browser.run("return location.href").await);
-    browser.open(&shop.url("/thanks")).await;
-    browser.run("utmost('conversion', {id: '1001'})").await;
-    post("/api/v1/conversions", json!({"id": "1001", "amount": "50.00", "currency": "USD"})).await;
-    let attributed = |page: &Value| page["data"][0]["status"] == "attributed";
-    support::settled(&client, "/api/v1/conversions", attributed).await;
-    let order = client.api(Method::GET, "/api/v1/conversions/1001", None).await.unwrap();
-    assert_eq!(order["match"]["method"], "click_token");
-    assert_eq!(order["touches"][0]["post"], "p1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
