@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Api;
@@ -91,7 +92,9 @@ async fn repeat(api: &Api, kept: KeptRow, request_hash: &str) -> Answer<Response
         api.issuer.wait_for_copies(change).await?;
     }
     let status = u16::try_from(kept.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    let problem = kept.body.starts_with("{\"type\":\"urn:utmost:");
+    // A dialect may tell problems in the same form.
+    let problem = serde_json::from_str::<Value>(&kept.body)
+        .is_ok_and(|body| kept.status >= 400 && body["type"].is_string() && body["title"].is_string());
     let mut response = (status.unwrap_or(StatusCode::OK), kept.body).into_response();
     let content_type = if problem { "application/problem+json" } else { "application/json" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -9,7 +9,7 @@ import { NodeHttpClient } from '@shlinkio/shlink-js-sdk/node';
 
 import { base, click, settled, workspace } from './utmost.mjs';
 
-const speak = (apiKey) => new ShlinkApiClient(new NodeHttpClient(), { baseUrl: base, apiKey });
+const speak = (apiKey, baseUrl = base) => new ShlinkApiClient(new NodeHttpClient(), { baseUrl, apiKey });
 
 async function client(...scopes) {
   const ws = await workspace(...scopes);
@@ -138,5 +138,6 @@ test('mistakes come as the errors that the client knows', async () => {
   await assert.rejects(shlink.setShortUrlRedirectRules(taken, { redirectRules: [] }), invalid);
   await assert.rejects(shlink.deleteShortUrl({ shortCode: 'of-nobody' }), { type: ErrorType.INVALID_SHORTCODE });
   await assert.rejects(shlink.editTag({ oldName: 'none', newName: 'some' }), { type: ErrorType.TAG_NOT_FOUND });
+  assert.deepEqual((await speak(ws.key, `${base}/shlink`).listTags()).data, []);
   await assert.rejects(speak(`${ws.key}x`).listTags(), { type: ErrorType.INVALID_API_KEY, status: 401 });
 });

@@ -8,9 +8,9 @@ from pyshorteners.exceptions import BadAPIResponseException, ExpandingErrorExcep
 from utmost import BASE, Workspace, click, settled
 
 
-def bitly(key):
+def bitly(key, path="/v4"):
     client = pyshorteners.Shortener(api_key=key).bitly
-    client.api_url = f"{BASE}/v4"
+    client.api_url = BASE + path
     return client
 
 
@@ -27,7 +27,7 @@ class Bitly(unittest.TestCase):
 
     def test_mistakes_come_as_the_errors_that_the_client_knows(self):
         key = Workspace("links").key
-        client = bitly(key)
+        client = bitly(key, "/bitly/v4")
         with self.assertRaisesRegex(ShorteningErrorException, "INVALID_ARG.*long_url|long_url.*INVALID_ARG"):
             client.short(f"{BASE}/loop")
         with self.assertRaisesRegex(ExpandingErrorException, "NOT_FOUND"):

@@ -1,4 +1,4 @@
-"""PyPI dub, told of another server and of a key of utmost."""
+"""PyPI dub, told of another server and of a key of utmost: at the root, where npm's is told of /dub."""
 
 import unittest
 
@@ -11,7 +11,7 @@ from utmost import BASE, Workspace, click, settled
 class Links(unittest.TestCase):
     def setUp(self):
         self.workspace = Workspace("links", "conversions", "reports")
-        self.dub = Dub(token=self.workspace.key, server_url=f"{BASE}/dub")
+        self.dub = Dub(token=self.workspace.key, server_url=BASE)
 
     def test_a_link_is_made_read_changed_and_deleted(self):
         links = self.dub.links
@@ -91,7 +91,7 @@ class Links(unittest.TestCase):
         with self.assertRaises(errors.UnprocessableEntity):
             links.create(request={"url": "not a url"})
         with self.assertRaises(errors.Unauthorized):
-            Dub(token=f"{self.workspace.key}x", server_url=f"{BASE}/dub").links.count(request={})
+            Dub(token=f"{self.workspace.key}x", server_url=BASE).links.count(request={})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PyPI kutt, told of /api/v2/links and of a key of utmost. It sends forms."""
+"""PyPI kutt, told of utmost and of a key of it: under /kutt, where npm's is told of the root. It sends forms."""
 
 import unittest
 
@@ -6,7 +6,7 @@ from kutt import kutt
 
 from utmost import BASE, Workspace, click, settled
 
-LINKS = f"{BASE}/api/v2/links"
+LINKS = f"{BASE}/kutt/api/v2/links"
 
 
 class Kutt(unittest.TestCase):

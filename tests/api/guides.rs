@@ -37,14 +37,14 @@ fn read(block: &str) -> Call {
 async fn every_call_of_the_guides_works() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides");
     let mut sent = 0;
-    for name in ["shopify", "woocommerce", "stripe", "bigcommerce", "postiz", "n8n", "html"] {
+    for name in ["shopify", "woocommerce", "stripe", "bigcommerce", "segment", "postiz", "n8n", "html"] {
         let read = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.md"))).unwrap();
         let guide = read(name);
         let api = Server::start().await;
         let link = api.post("/api/v1/links", serde_json::json!({"url": "https://s.test"})).await.expect(201);
         let mut source = None;
         let mut all = calls(&guide);
-        if matches!(name, "shopify" | "woocommerce" | "stripe" | "bigcommerce") {
+        if matches!(name, "shopify" | "woocommerce" | "stripe" | "bigcommerce" | "segment") {
             assert!(guide.contains("README.md#does-it-work"), "{name}");
             all.extend(calls(&read("README")));
         }
@@ -78,9 +78,15 @@ fn the_clients_named_are_the_clients_tested() {
         |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let page = read("docs/SCHEDULERS.md");
     let npm: serde_json::Value = serde_json::from_str(&read("tests/acceptance/package.json")).unwrap();
+    let version_of = |name: &str| npm["dependencies"][name].as_str().unwrap().to_owned();
     for name in ["dub", "kutt", "@shlinkio/shlink-js-sdk"] {
-        let version = npm["dependencies"][name].as_str().unwrap();
+        let version = version_of(name);
         assert!(page.contains(&format!("npm `{name}` {version}")), "{name} {version}");
+    }
+    let guide = read("docs/guides/segment.md");
+    for name in ["@segment/analytics-node", "@rudderstack/rudder-sdk-node"] {
+        let version = version_of(name);
+        assert!(guide.contains(&format!("`{name}` {version}")), "{name} {version}");
     }
     let pypi = read("tests/acceptance/requirements.txt");
     for name in ["dub", "kutt", "pyshorteners", "yourls"] {

@@ -177,3 +177,15 @@ async fn mistakes_are_told_in_shlinks_words() {
         (401, &json!("https://shlink.io/api/error/invalid-api-key"))
     );
 }
+
+#[tokio::test]
+async fn a_repeated_mistake_is_told_as_it_was() {
+    let shlink = Shlink::start().await;
+    let headers = [("x-api-key", shlink.key.as_str()), ("idempotency-key", "k1")];
+    let ask =
+        || shlink.server.ask("POST /rest/v3/short-urls", &headers, json!({"longUrl": "nowhere at all"}));
+    let (first, again) = (ask().await, ask().await);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!((again.status, &again.body), (400, &first.body));
+    assert_eq!(again.headers["content-type"], "application/problem+json");
+}
