@@ -25,6 +25,7 @@ mod table;
 pub use attribution::attribution;
 pub use columns::{COLUMNS, Cell, Figures};
 pub use compare::{CompareRequest, compare};
+pub use costs::Cost;
 pub use model::{NAMES as MODEL_NAMES, OneModel, ReportModel};
 pub use query::{Bound, ReportRequest};
 pub use reconcile::{Line, Reconciliation, ToTotals};

@@ -143,3 +143,65 @@ async fn the_page_needs_nothing_from_elsewhere() {
         assert!(!page.body.contains(foreign), "{foreign}");
     }
 }
+
+/// Whatever an answer holds is described, and whatever must be there is there.
+fn conforms(value: &Value, schema: &Value, document: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return conforms(value, document.pointer(&reference[1..]).unwrap(), document, place);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_of = |name: &Value| *name == kind || (*name == "number" && kind == "integer");
+    let kinds = &schema["type"];
+    let fits = kinds.as_array().map_or_else(|| is_of(kinds), |kinds| kinds.iter().any(is_of));
+    assert!(fits, "{place}: {value} is not {kinds}");
+    if let Some(values) = schema["enum"].as_array() {
+        assert!(values.contains(value), "{place}: {value} is none of {values:?}");
+    }
+    for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+        conforms(item, &schema["items"], document, &format!("{place}/{i}"));
+    }
+    let Some(fields) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(fields.contains_key(name.as_str().unwrap()), "{place}: {name} is missing");
+    }
+    for (name, field) in fields {
+        let place = format!("{place}/{name}");
+        match (schema["properties"].get(name), &schema["additionalProperties"]) {
+            (Some(schema), _) => conforms(field, schema, document, &place),
+            (None, Value::Bool(true)) => {}
+            (None, others @ Value::Object(_)) => conforms(field, others, document, &place),
+            (None, _) => panic!("{place} is not described"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn reports_are_as_described() {
+    let api = Server::start().await;
+    crate::reports::shop(&api).await;
+    let document = api.get("/api/openapi.json").await.expect(200);
+    for (path, queries) in [
+        (
+            "attribution",
+            &["by=post&clock=click", "by=network&model=all", "by=day", "by=network&model=markov", "by=tag"][..],
+        ),
+        ("compare", &["by=post", "by=network&models=markov,linear"]),
+        ("retention", &["by=all", "by=network"]),
+    ] {
+        let path = format!("/api/v1/reports/{path}");
+        let content = &document["paths"][&path]["get"]["responses"]["200"]["content"];
+        for query in queries {
+            let report = api.get(&format!("{path}?{query}")).await.expect(200);
+            assert!(!report["rows"].as_array().unwrap().is_empty(), "{path}?{query}");
+            conforms(&report, &content["application/json"]["schema"], &document, &format!("{path}?{query}"));
+        }
+    }
+}

@@ -16,7 +16,7 @@ fn date(at_ms: i64) -> String {
 }
 
 /// Two posts; an order of both, one of nobody, a test, one in a currency without a rate.
-async fn shop(api: &Server) {
+pub async fn shop(api: &Server) {
     let then_ms = now_ms() - 20 * DAY_MS;
     let mut tokens = Vec::new();
     for (post, network, days) in [("p1", "instagram", 5), ("p2", "tiktok", 2)] {

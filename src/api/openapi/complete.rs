@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::details::{ENUMS, EXAMPLES, LENGTHS, PATTERNS};
+use super::report_shapes;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 
@@ -60,6 +61,9 @@ pub fn complete(mut document: Value) -> Value {
     for (schema, field, pattern) in PATTERNS {
         property(schemas, schema, field)["pattern"] = json!(pattern);
     }
+    for (name, schema) in report_shapes::schemas() {
+        schemas[name] = schema;
+    }
     for (schema, example) in EXAMPLES {
         schemas[schema]["examples"] = json!([example_value(example)]);
     }
@@ -108,9 +112,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     responses.remove("default");
     if is_csv_too {
-        let schema = json!({"type": "object"});
         responses["200"]["content"] = json!({
-            "application/json": {"schema": schema},
+            "application/json": {"schema": report_shapes::of(path)},
             "text/csv": {"schema": {"type": "string"}},
         });
     }

@@ -58,8 +58,8 @@ pub const LENGTHS: &[(&str, &str, u32)] = &[
     ("Erasure", "id", 255),
 ];
 
-const CURRENCY: &str = "^[A-Z]{3}$";
-const MONEY: &str = r"^-?[0-9]+(\.[0-9]+)?$";
+pub const CURRENCY: &str = "^[A-Z]{3}$";
+pub const MONEY: &str = r"^-?[0-9]+(\.[0-9]+)?$";
 
 /// Schema, field, regular expression. Of what we answer, so that readers can rely on it.
 pub const PATTERNS: &[(&str, &str, &str)] = &[

@@ -6,6 +6,7 @@
 mod complete;
 mod details;
 mod page;
+mod report_shapes;
 
 use std::sync::{Arc, LazyLock};
 
