@@ -59,7 +59,9 @@ export async function settled(ask, isSettled) {
 
 /** The rows of the attribution report by their keys, once its net revenue is as expected. */
 export async function report(ws, by, net) {
-  const read = () => ws.ask('GET', `/reports/attribution?by=${by}&model=last_touch`);
+  // Midnight may pass meanwhile.
+  const day = (offset) => new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10);
+  const read = () => ws.ask('GET', `/reports/attribution?by=${by}&model=last_touch&from=${day(-1)}&to=${day(2)}`);
   const answer = await settled(read, ({ totals }) => totals.net_revenue === net);
   return Object.fromEntries(answer.rows.map((row) => [row.key, row]));
 }

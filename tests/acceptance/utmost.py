@@ -6,6 +6,7 @@ import secrets
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qs, urlsplit
 
 BASE = os.environ["ACCEPTANCE_URL"]
@@ -31,7 +32,10 @@ class Workspace:
 
     def report(self, by, net):
         """The rows of the attribution report by their keys, once its net revenue is as expected."""
-        read = lambda: self.ask("GET", f"/reports/attribution?by={by}&model=last_touch")
+        # Midnight may pass meanwhile.
+        day = lambda offset: (datetime.now(timezone.utc) + timedelta(days=offset)).date()
+        path = f"/reports/attribution?by={by}&model=last_touch&from={day(-1)}&to={day(2)}"
+        read = lambda: self.ask("GET", path)
         answer = settled(read, lambda report: report["totals"]["net_revenue"] == net)
         return {row["key"]: row for row in answer["rows"]}
 

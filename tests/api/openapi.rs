@@ -204,4 +204,14 @@ async fn reports_are_as_described() {
             conforms(&report, &content["application/json"]["schema"], &document, &format!("{path}?{query}"));
         }
     }
+
+    let today = &utmost::domain::time::rfc3339(utmost::domain::time::now_ms())[..10];
+    let question = j!({"name": "So far", "query": {"by": "post", "from": "2025-01-01", "to": today}});
+    let snapshot = api.post("/api/v1/reports/snapshots", question).await.expect(201);
+    let id = snapshot["id"].as_str().unwrap();
+    let compared = api.get(&format!("/api/v1/reports/snapshots/{id}/compare")).await.expect(200);
+    assert!(!compared["rows"].as_array().unwrap().is_empty());
+    let path = "/api/v1/reports/snapshots/{id}/compare";
+    let content = &document["paths"][path]["get"]["responses"]["200"]["content"];
+    conforms(&compared, &content["application/json"]["schema"], &document, path);
 }

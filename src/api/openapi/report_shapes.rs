@@ -8,13 +8,19 @@ use crate::ledger::reports::{Clicks, Clock, Credits, Dimension, Engagement};
 use crate::reports::{COLUMNS, Cell, Cost, Figures, MODEL_COLUMNS, MODEL_NAMES};
 
 /// Names and schemas of what each report answers.
-pub fn schemas() -> [(&'static str, Value); 3] {
-    [("AttributionReport", attribution()), ("CompareReport", compare()), ("RetentionReport", retention())]
+pub fn schemas() -> [(&'static str, Value); 4] {
+    [
+        ("AttributionReport", attribution()),
+        ("CompareReport", compare()),
+        ("RetentionReport", retention()),
+        ("SnapshotComparison", snapshot_comparison()),
+    ]
 }
 
 /// The schema of the report at a path.
 pub fn of(path: &str) -> Value {
     let name = match path.rsplit('/').next() {
+        _ if path.contains("/snapshots/") => "SnapshotComparison",
         Some("attribution") => "AttributionReport",
         Some("compare") => "CompareReport",
         _ => "RetentionReport",
@@ -52,6 +58,19 @@ fn compare() -> Value {
 fn retention() -> Value {
     let head = head(vec!["all", "network", "post", "campaign", "kind"]);
     sheet(head, "docs/REPORTS.md, \"Retention\"")
+}
+
+/// A snapshot against the same report of today: neither alone has a zone, a basis or settings to tell of.
+fn snapshot_comparison() -> Value {
+    let mut head = head(Dimension::ALL.map(Dimension::name).to_vec());
+    head.retain(|name, _| ["by", "from", "to", "currency", "problems"].contains(&name.as_str()));
+    head.insert("model".to_owned(), one_of(MODEL_NAMES.to_vec()));
+    head.extend(["snapshot", "name"].map(|name| (name.to_owned(), text())));
+    let moment = json!({"type": "string", "format": "date-time"});
+    head.extend(["then", "now"].map(|name| (name.to_owned(), moment.clone())));
+    let whole = json!({"type": "object", "additionalProperties": true});
+    head.extend(["why", "reconciliation"].map(|name| (name.to_owned(), whole.clone())));
+    sheet(head, "{column}_then, {column}_now and {column}_change of each column")
 }
 
 /// What every report says of itself.
