@@ -1,10 +1,12 @@
 //! Arguments in, a command out.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 use utmost::cli;
 use utmost::config::Config;
 
@@ -94,13 +96,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// `threads` 0: one per core.
-fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if threads > 0 {
-        builder.worker_threads(threads);
-    }
-    builder.enable_all().build()
+/// `threads` 0: one per core that this process may run on.
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads,
+    };
+    // A single thread needs no queues to steal from and wakes nobody.
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all().build()
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
