@@ -190,6 +190,8 @@ impl Connection {
             }
         } else {
             let connection = http1::Builder::new()
+                // Answers are small: one buffer and a plain write cost less than a list of buffers.
+                .writev(false)
                 .timer(TokioTimer::new())
                 .header_read_timeout(config.header_timeout)
                 .max_buf_size(config.max_header_bytes.max(8 * 1024))
