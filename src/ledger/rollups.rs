@@ -1,6 +1,7 @@
 //! Rollups of clicks and the worker's positions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -165,7 +166,7 @@ fn adding(tx: &Tx, table: &str, key: &str, rows: usize, width: usize) -> String 
 
 /// A link's workspace and, oldest first, its revisions with the time from which each holds.
 pub struct LinkHistory {
-    pub workspace: String,
+    pub workspace: Arc<str>,
     pub revisions: Vec<(i64, i64)>,
 }
 
@@ -194,9 +195,10 @@ pub async fn link_histories(
         }
         for row in query.fetch_all(&ledger.read).await? {
             let link = LinkId::from_i64(row.try_get(0)?).map_err(|e| LedgerError::Damaged(e.to_string()))?;
-            let history = histories
-                .entry(link)
-                .or_insert_with(|| LinkHistory { workspace: row.get(1), revisions: Vec::new() });
+            let history = histories.entry(link).or_insert_with(|| LinkHistory {
+                workspace: row.get::<&str, _>(1).into(),
+                revisions: Vec::new(),
+            });
             history.revisions.push((row.try_get(2)?, row.try_get(3)?));
         }
     }

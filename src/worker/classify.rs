@@ -1,7 +1,7 @@
 //! What a click is: a person, a bot, a preview, a prefetch. Nothing is discarded, everything is named.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
@@ -59,13 +59,15 @@ pub struct Classified {
     pub device: Device,
 }
 
-/// Classifies by request and user agent. Remembers user agents, since the same few send most clicks.
+/// Classifies by request and user agent, and reads referrers. Remembers both, since the same few send most
+/// clicks.
 #[derive(Default)]
 pub struct Classifier {
     seen: HashMap<Box<str>, Classified>,
+    hosts: HashMap<Box<str>, Arc<str>>,
 }
 
-/// Bounds the memory for user agents; beyond it the memory is emptied.
+/// Bounds the memory for user agents, and that for referrers; beyond it the memory is emptied.
 const SEEN_MAX: usize = 10_000;
 
 /// The compiled-in list: `class<TAB>regular expression` per line (`scripts/update-lists` renews it).
@@ -115,6 +117,19 @@ impl Classifier {
             Class::Human if head => Classified { class: Class::Preview, rule: "head request", ..by_agent },
             _ => by_agent,
         }
+    }
+
+    /// As [`referrer_host`].
+    pub fn referrer_host(&mut self, referrer: &str) -> Arc<str> {
+        if let Some(known) = self.hosts.get(referrer) {
+            return Arc::clone(known);
+        }
+        let host: Arc<str> = referrer_host(referrer).into();
+        if self.hosts.len() >= SEEN_MAX {
+            self.hosts.clear();
+        }
+        self.hosts.insert(referrer.into(), Arc::clone(&host));
+        host
     }
 
     fn by_user_agent(&self, user_agent: &str) -> Classified {
@@ -167,7 +182,7 @@ pub fn device(user_agent: &str) -> Device {
 }
 
 /// The host of a referrer, lower case, without `www.`; empty where there is none.
-pub fn referrer_host(referrer: &str) -> String {
+fn referrer_host(referrer: &str) -> String {
     url::Url::parse(referrer)
         .ok()
         .and_then(|url| url.host_str().map(|host| host.strip_prefix("www.").unwrap_or(host).to_lowercase()))

@@ -1,13 +1,14 @@
 //! A batch of clicks: derive, remember, count, commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
 
-use super::classify::{Class, Classifier, Device, referrer_host};
-use super::geo::Countries;
+use super::classify::{Class, Classifier, Device};
 use super::journeys::{Journeys, Step, Who};
-use super::rollup::{self, Derived};
+use super::rollup::{self, Derived, Zones};
 use super::workspaces::Workspaces;
 use super::{BATCH_MAX, Worker, WorkerError};
 use crate::domain::ids::{ClickId, VisitorId};
@@ -77,8 +78,7 @@ impl ClickReader {
         }
         let clicks = self.once(worker, clicks).await?;
 
-        let batch = self.derive(worker, &clicks).await?;
-        let zones = self.zones(worker, &batch).await?;
+        let (batch, zones) = self.derive(worker, &clicks).await?;
         let before = steps_before(&worker.journeys, &batch, &clicks).await?;
         let duplicate_ms = i64::from(worker.attribution.duplicate_seconds) * 1000;
         let counted = rollup::count(&batch, &before, &zones, duplicate_ms);
@@ -101,9 +101,9 @@ impl ClickReader {
         links::close_full(&worker.ledger, &mut tx, &clicked, time::now_ms()).await?;
         let mut marked = 0;
         worker.ledger.go_alone(&mut tx).await?;
-        for (workspace, (first_ms, visitors)) in visitors(&steps) {
-            if facts::latest_t_ms(&mut tx, &workspace).await?.is_some_and(|t_ms| first_ms <= t_ms) {
-                marked += facts::mark_visitors(&mut tx, &workspace, &visitors).await?;
+        for (workspace, first_ms) in first_clicks(&steps) {
+            if facts::latest_t_ms(&mut tx, workspace).await?.is_some_and(|t_ms| first_ms <= t_ms) {
+                marked += facts::mark_visitors(&mut tx, workspace, &visitors(&steps, workspace)).await?;
             }
         }
         if worker.log.can_repeat() {
@@ -137,7 +137,7 @@ impl ClickReader {
             }
             _ => HashSet::new(),
         };
-        let mut seen = HashSet::with_capacity(clicks.len());
+        let mut seen = HashSet::with_capacity_and_hasher(clicks.len(), RandomState::default());
         let fresh = |click: &Click<'_>| {
             let before = match click.is_replayed {
                 true => &counted,
@@ -156,53 +156,50 @@ impl ClickReader {
         &mut self,
         worker: &Worker,
         clicks: &[Click<'static>],
-    ) -> Result<Vec<Derived>, WorkerError> {
+    ) -> Result<(Vec<Derived>, Zones), WorkerError> {
         let links: BTreeSet<_> = clicks.iter().map(|click| click.link).collect();
         let histories = link_histories(&worker.ledger, &Vec::from_iter(links)).await?;
+        let mut zones = Zones::new();
+        for history in histories.values() {
+            if !zones.contains_key(&history.workspace) {
+                let zone = self.workspaces.get(&worker.ledger, &history.workspace).await?.zone.clone();
+                zones.insert(Arc::clone(&history.workspace), zone);
+            }
+        }
         let mut batch = Vec::with_capacity(clicks.len());
+        let mut classified: BTreeMap<(Class, &str), u64> = BTreeMap::new();
         for click in clicks {
             let Some(history) = histories.get(&click.link) else {
                 worker.metrics.unreadable.inc();
                 continue;
             };
-            let zone = &self.workspaces.get(&worker.ledger, &history.workspace).await?.zone;
-            batch.push(derive(click, history, zone, &mut self.classifier, &worker.countries, worker));
+            let (derived, rule) =
+                derive(click, history, &zones[&history.workspace], &mut self.classifier, worker);
+            *classified.entry((derived.class, rule)).or_default() += 1;
+            batch.push(derived);
         }
-        Ok(batch)
-    }
-
-    async fn zones(
-        &mut self,
-        worker: &Worker,
-        batch: &[Derived],
-    ) -> Result<HashMap<String, TimeZone>, WorkerError> {
-        let mut zones = HashMap::new();
-        for derived in batch {
-            if !zones.contains_key(&derived.workspace) {
-                let zone = self.workspaces.get(&worker.ledger, &derived.workspace).await?.zone.clone();
-                zones.insert(derived.workspace.clone(), zone);
-            }
+        for ((class, rule), clicks) in classified {
+            worker.metrics.classified(class, rule, clicks);
         }
-        Ok(zones)
+        Ok((batch, zones))
     }
 }
 
 const STREAM: &str = "clicks";
 
+/// With the rule by which it was classified.
 fn derive(
     click: &Click<'_>,
     history: &LinkHistory,
     zone: &TimeZone,
     classifier: &mut Classifier,
-    countries: &Countries,
     worker: &Worker,
-) -> Derived {
+) -> (Derived, &'static str) {
     let classified = classifier.classify(
         click.request == Request::Head,
         click.request == Request::Prefetch,
         &click.user_agent,
     );
-    worker.metrics.classified(classified.class, classified.rule);
     let at_ms = click.id.at_ms();
     let who = (classified.class == Class::Human).then(|| {
         // Without a cookie, people are told apart for one day only, by a hash that dies with it.
@@ -213,22 +210,23 @@ fn derive(
             VisitorId::from_bytes(std::array::from_fn(|i| hash[i]))
         };
         Who {
-            workspace: history.workspace.clone(),
+            workspace: Arc::clone(&history.workspace),
             visitor: click.visitor.unwrap_or_else(anonymous),
             anonymous: click.visitor.is_none(),
         }
     });
-    Derived {
+    let derived = Derived {
         click: click.id,
-        workspace: history.workspace.clone(),
+        workspace: Arc::clone(&history.workspace),
         link: click.link,
         revision: history.revision_at(at_ms),
         class: classified.class,
         who,
         device: classified.device,
-        country: click.address.map_or([0; 2], |network| countries.country(network.address())),
-        referrer: referrer_host(&click.referrer),
-    }
+        country: click.address.map_or([0; 2], |network| worker.countries.country(network.address())),
+        referrer: classifier.referrer_host(&click.referrer),
+    };
+    (derived, classified.rule)
 }
 
 /// What was counted before this batch, of everybody in it who may have clicked before.
@@ -240,7 +238,8 @@ async fn steps_before(
     // A visitor whose cookie this batch made has no earlier clicks to look up.
     // But by way of the spool its later ones may have overtaken it.
     let is_new = |click: &&Click<'_>| click.is_new_visitor && !click.is_replayed;
-    let new: HashSet<VisitorId> = clicks.iter().filter(is_new).filter_map(|click| click.visitor).collect();
+    let new: HashSet<VisitorId, RandomState> =
+        clicks.iter().filter(is_new).filter_map(|click| click.visitor).collect();
     let known = batch.iter().filter_map(|derived| derived.who.clone());
     let whose: Vec<Who> =
         known.filter(|who| !new.contains(&who.visitor)).collect::<BTreeSet<_>>().into_iter().collect();
@@ -276,14 +275,18 @@ fn step(derived: &Derived) -> Option<(Who, Step)> {
     Some((who, Step { click: derived.click, link: derived.link, country: derived.country, device }))
 }
 
-/// Per workspace the earliest click and the visitors.
-fn visitors(steps: &[(Who, Step)]) -> BTreeMap<String, (i64, Vec<String>)> {
-    let mut visitors: BTreeMap<String, (i64, BTreeSet<VisitorId>)> = BTreeMap::new();
+/// Per workspace the time of the earliest click of a visitor.
+fn first_clicks(steps: &[(Who, Step)]) -> BTreeMap<&str, i64> {
+    let mut first_clicks: BTreeMap<&str, i64> = BTreeMap::new();
     for (who, step) in steps.iter().filter(|(who, _)| !who.anonymous) {
-        let (first_ms, known) = visitors.entry(who.workspace.clone()).or_insert((i64::MAX, BTreeSet::new()));
+        let first_ms = first_clicks.entry(&who.workspace).or_insert(i64::MAX);
         *first_ms = step.click.at_ms().min(*first_ms);
-        known.insert(who.visitor);
     }
-    let texts = |known: BTreeSet<VisitorId>| known.iter().map(ToString::to_string).collect();
-    visitors.into_iter().map(|(workspace, (first, known))| (workspace, (first, texts(known)))).collect()
+    first_clicks
+}
+
+fn visitors(steps: &[(Who, Step)], workspace: &str) -> Vec<String> {
+    let own = steps.iter().filter(|(who, _)| !who.anonymous && &*who.workspace == workspace);
+    let visitors: BTreeSet<VisitorId> = own.map(|(who, _)| who.visitor).collect();
+    visitors.iter().map(ToString::to_string).collect()
 }

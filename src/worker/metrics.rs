@@ -41,8 +41,8 @@ impl WorkerMetrics {
         );
     }
 
-    pub(super) fn classified(&self, class: Class, rule: &'static str) {
-        self.classified.get_or_create(&[("class", class.as_str()), ("rule", rule)]).inc();
+    pub(super) fn classified(&self, class: Class, rule: &'static str, clicks: u64) {
+        self.classified.get_or_create(&[("class", class.as_str()), ("rule", rule)]).inc_by(clicks);
     }
 
     pub(super) fn counted(&self, rollups: &Rollups<'_>) {

@@ -6,6 +6,7 @@
 //! counts once, however often and by however many workers this runs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::journeys::{Step, Who};
 use super::workspaces::Workspace;
@@ -40,12 +41,12 @@ pub(super) async fn fold(worker: &Worker, now_ms: i64) -> Result<(), WorkerError
             page.iter().flat_map(|(_, steps)| steps.iter().map(|step| step.link)).collect();
         let unknown: Vec<LinkId> = links.into_iter().filter(|link| !histories.contains_key(link)).collect();
         histories.extend(link_histories(&worker.ledger, &unknown).await?);
-        let mut by_workspace: BTreeMap<String, Vec<(VisitorId, Vec<Step>)>> = BTreeMap::new();
+        let mut by_workspace: BTreeMap<Arc<str>, Vec<(VisitorId, Vec<Step>)>> = BTreeMap::new();
         for (Who { workspace, visitor, .. }, steps) in page {
             by_workspace.entry(workspace).or_default().push((visitor, steps));
         }
         for (workspace, journeys) in by_workspace {
-            let Some(folding) = foldings.get_mut(&workspace) else { continue };
+            let Some(folding) = foldings.get_mut(&*workspace) else { continue };
             let visitors: Vec<VisitorId> = journeys.iter().map(|(visitor, _)| *visitor).collect();
             let reached = paths::reached(&worker.ledger, &workspace, &visitors).await?;
             for (visitor, steps) in &journeys {

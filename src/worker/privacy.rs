@@ -75,7 +75,7 @@ pub async fn erase(
     let visitors = privacy::visitors_of(tx, &all).await?;
     privacy::make_anonymous(tx, workspace, &customers, &visitors).await?;
     for visitor in &visitors {
-        journeys.erase(&Who { workspace: workspace.to_owned(), visitor: *visitor, anonymous: false }).await?;
+        journeys.erase(&Who { workspace: workspace.into(), visitor: *visitor, anonymous: false }).await?;
     }
     Ok(Erased { orders: orders.len(), bodies, journeys: visitors.len() })
 }

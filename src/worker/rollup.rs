@@ -1,7 +1,9 @@
 //! Counting clicks: pure. What a batch adds to the rollups, given what was counted before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
 
 use super::classify::{Class, Device};
@@ -13,7 +15,7 @@ use crate::domain::time;
 #[derive(Debug, Clone)]
 pub struct Derived {
     pub click: ClickId,
-    pub workspace: String,
+    pub workspace: Arc<str>,
     pub link: LinkId,
     pub revision: i64,
     /// Human until the journey says duplicate.
@@ -23,7 +25,7 @@ pub struct Derived {
     pub device: Device,
     /// ISO 3166 alpha-2; zeros where unknown.
     pub country: [u8; 2],
-    pub referrer: String,
+    pub referrer: Arc<str>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +48,15 @@ impl Counts {
             Class::Prefetch => &mut self.prefetch,
         } += 1;
         self.uniques += i64::from(unique);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.human += other.human;
+        self.duplicate += other.duplicate;
+        self.bot += other.bot;
+        self.preview += other.preview;
+        self.prefetch += other.prefetch;
+        self.uniques += other.uniques;
     }
 
     /// All machines: bots, previews and prefetches.
@@ -86,6 +97,9 @@ pub enum Part {
     Hour(i32),
 }
 
+/// By workspace.
+pub type Zones = HashMap<Arc<str>, TimeZone>;
+
 /// Counts a batch. `before` holds, for everybody in the batch who may have clicked before, the steps
 /// already counted (none of this batch's own) of at least the batch's local days.
 ///
@@ -96,56 +110,111 @@ pub enum Part {
 pub fn count<'a>(
     batch: &'a [Derived],
     before: &HashMap<Who, Vec<Step>>,
-    zones: &HashMap<String, TimeZone>,
+    zones: &Zones,
     duplicate_ms: i64,
 ) -> Rollups<'a> {
-    let mut spans: HashSet<(&Who, LinkId, i64)> = HashSet::new();
-    let mut days: HashSet<(&Who, LinkId, i32)> = HashSet::new();
+    let mut calendar = Calendar { zones, known: HashMap::default() };
+    let mut spans: HashSet<(&Who, LinkId, i64), RandomState> = HashSet::default();
+    let mut days: HashSet<(&Who, LinkId, i32), RandomState> = HashSet::default();
     for (who, steps) in before {
-        let zone = &zones[&who.workspace];
         for step in steps {
             let at_ms = step.click.at_ms();
             spans.insert((who, step.link, at_ms.div_euclid(duplicate_ms)));
-            days.insert((who, step.link, time::local_day(at_ms, zone)));
+            days.insert((who, step.link, calendar.at(&who.workspace, at_ms).day));
         }
     }
 
     let mut order: Vec<&Derived> = batch.iter().collect();
     order.sort_by_key(|derived| derived.click);
-    let mut rollups = Rollups::default();
+    let mut groups: HashMap<Alike<'a>, Counts, RandomState> = HashMap::default();
     for derived in order {
-        let zone = &zones[&derived.workspace];
         let at_ms = derived.click.at_ms();
-        let day = time::local_day(at_ms, zone);
+        let local = calendar.at(&derived.workspace, at_ms);
         let mut class = derived.class;
         let mut unique = false;
         if let Some(who) = derived.who.as_ref().filter(|_| class == Class::Human) {
             if spans.insert((who, derived.link, at_ms.div_euclid(duplicate_ms))) {
-                unique = days.insert((who, derived.link, day));
+                unique = days.insert((who, derived.link, local.day));
             } else {
                 class = Class::Duplicate;
             }
         }
-        let date = time::day_date(day);
-        let month = time::day_number(date.first_of_month());
-        let hour = time::hour_of_week(at_ms, zone);
-        let at = (derived.workspace.as_str(), derived.link, derived.revision);
-        add(&mut rollups.by_day, at, day, (), class, unique);
-        add(&mut rollups.by_month, at, month, (), class, unique);
-        add(&mut rollups.by_country, at, day, derived.country, class, unique);
-        add(&mut rollups.by_device, at, day, derived.device, class, unique);
-        add(&mut rollups.by_referrer, at, day, derived.referrer.as_str(), class, unique);
-        add(&mut rollups.by_hour, at, month, hour, class, unique);
+        let alike = Alike {
+            workspace: &derived.workspace,
+            link: derived.link,
+            revision: derived.revision,
+            local,
+            country: derived.country,
+            device: derived.device,
+            referrer: &derived.referrer,
+        };
+        groups.entry(alike).or_default().add(class, unique);
+    }
+
+    let mut rollups = Rollups::default();
+    for (alike, counts) in groups {
+        let Alike { workspace, local: Local { day, month, hour }, country, device, .. } = alike;
+        let at = (workspace, alike.link, alike.revision);
+        add(&mut rollups.by_day, at, day, (), counts);
+        add(&mut rollups.by_month, at, month, (), counts);
+        add(&mut rollups.by_country, at, day, country, counts);
+        add(&mut rollups.by_device, at, day, device, counts);
+        add(&mut rollups.by_referrer, at, day, alike.referrer, counts);
+        add(&mut rollups.by_hour, at, month, hour, counts);
         for (day, part) in [
             (day, Part::All),
-            (day, Part::Country(derived.country)),
-            (day, Part::Device(derived.device)),
+            (day, Part::Country(country)),
+            (day, Part::Device(device)),
             (month, Part::Hour(hour)),
         ] {
-            rollups.in_all.entry((at.0, day, part)).or_default().add(class, unique);
+            rollups.in_all.entry((workspace, day, part)).or_default().merge(counts);
         }
     }
     rollups
+}
+
+/// What clicks have in common that all rollups count alike: they are summed first, and looked up once.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike<'a> {
+    workspace: &'a str,
+    link: LinkId,
+    revision: i64,
+    local: Local,
+    country: [u8; 2],
+    device: Device,
+    referrer: &'a str,
+}
+
+/// A time in a workspace's zone, as far as rollups tell times apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Local {
+    day: i32,
+    /// First day of the month.
+    month: i32,
+    /// Of the week.
+    hour: i32,
+}
+
+/// Remembers local times: the same for all of a quarter of an hour, to which all zones keep.
+struct Calendar<'a> {
+    zones: &'a Zones,
+    known: HashMap<(&'a str, i64), Local, RandomState>,
+}
+
+const QUARTER_MS: i64 = 900_000;
+
+impl<'a> Calendar<'a> {
+    fn at(&mut self, workspace: &'a str, at_ms: i64) -> Local {
+        *self.known.entry((workspace, at_ms.div_euclid(QUARTER_MS))).or_insert_with(|| {
+            let zone = &self.zones[workspace];
+            let day = time::local_day(at_ms, zone);
+            Local {
+                day,
+                month: time::day_number(time::day_date(day).first_of_month()),
+                hour: time::hour_of_week(at_ms, zone),
+            }
+        })
+    }
 }
 
 fn add<'a, D: Ord>(
@@ -153,10 +222,9 @@ fn add<'a, D: Ord>(
     (workspace, link, revision): (&'a str, LinkId, i64),
     day: i32,
     dimension: D,
-    class: Class,
-    unique: bool,
+    counts: Counts,
 ) {
-    rollup.entry((workspace, day, link, revision, dimension)).or_default().add(class, unique);
+    rollup.entry((workspace, day, link, revision, dimension)).or_default().merge(counts);
 }
 
 #[cfg(test)]
@@ -183,8 +251,8 @@ mod tests {
         }
     }
 
-    fn zones() -> HashMap<String, TimeZone> {
-        HashMap::from([("w".to_owned(), TimeZone::get("Asia/Kathmandu").unwrap())])
+    fn zones() -> Zones {
+        HashMap::from([("w".into(), TimeZone::get("Asia/Kathmandu").unwrap())])
     }
 
     fn step(derived: &Derived) -> (Who, Step) {

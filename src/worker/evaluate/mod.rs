@@ -115,7 +115,11 @@ async fn read_journeys(
     let (Some(first_ms), Some(last_ms)) = (ts().min(), ts().max()) else { return Ok(HashMap::new()) };
     let whose: Vec<Who> = keys
         .iter()
-        .map(|(workspace, visitor)| Who { workspace: workspace.clone(), visitor: *visitor, anonymous: false })
+        .map(|(workspace, visitor)| Who {
+            workspace: workspace.as_str().into(),
+            visitor: *visitor,
+            anonymous: false,
+        })
         .collect();
     let steps = journeys.read(&whose, first_ms - KEPT_DAYS * DAY_MS, last_ms).await?;
     Ok(keys.into_iter().zip(steps).collect())

@@ -56,15 +56,19 @@ impl EmbeddedJourneys {
     }
 
     pub async fn add(&self, steps: &[(Who, Step)]) -> Result<(), JourneyError> {
+        // In the order of the table, so that neighbours find their page at hand.
+        let mut steps: Vec<(Vec<u8>, &Step)> = steps.iter().map(|(who, step)| (key(who), step)).collect();
+        steps.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for chunk in steps.chunks(ROWS_PER_STATEMENT) {
+        for chunk in steps.chunks_mut(ROWS_PER_STATEMENT) {
             let text = format!(
                 "INSERT OR IGNORE INTO steps (who, at_ms, step) VALUES {}",
                 sql::unnumbered(chunk.len(), 3)
             );
             let mut query = sqlx::query(AssertSqlSafe(text)).persistent(chunk.len() == ROWS_PER_STATEMENT);
             for (who, step) in chunk {
-                query = query.bind(key(who)).bind(step.click.at_ms()).bind(step.to_bytes().to_vec());
+                let who = std::mem::take(who);
+                query = query.bind(who).bind(step.click.at_ms()).bind(step.to_bytes().to_vec());
             }
             query.execute(&mut *tx).await?;
         }
@@ -160,7 +164,7 @@ fn who(key: &[u8]) -> Option<Who> {
     let (workspace, visitor) = rest.split_at_checked(rest.iter().position(|byte| *byte == 0)?)?;
     let visitor: [u8; 12] = visitor[1..].try_into().ok()?;
     Some(Who {
-        workspace: String::from_utf8(workspace.to_vec()).ok()?,
+        workspace: std::str::from_utf8(workspace).ok()?.into(),
         visitor: VisitorId::from_bytes(visitor),
         anonymous: *anonymous == 1,
     })

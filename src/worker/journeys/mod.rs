@@ -5,6 +5,7 @@ mod redis;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
 use crate::ledger::Synchronous;
@@ -21,7 +22,7 @@ pub enum JourneyError {
 /// only serves to count and expires after two days.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Who {
-    pub workspace: String,
+    pub workspace: Arc<str>,
     pub visitor: VisitorId,
     pub anonymous: bool,
 }

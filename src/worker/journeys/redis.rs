@@ -114,7 +114,7 @@ impl RedisJourneys {
         let whose = |key: &String| {
             let (workspace, visitor) = key.strip_prefix(&start)?.strip_suffix('}')?.rsplit_once('/')?;
             let visitor = visitor.parse().ok()?;
-            Some(Who { workspace: workspace.to_owned(), visitor, anonymous: false })
+            Some(Who { workspace: workspace.into(), visitor, anonymous: false })
         };
         let whose: Vec<Who> = keys.iter().filter_map(whose).collect();
         let steps = self.read(&whose, i64::MIN, i64::MAX).await?;
