@@ -243,17 +243,21 @@ CREATE TABLE conversions (
   customer       TEXT,                -- the smallest of its customer hashes
   renews         TEXT,
   touch_count    BIGINT,              -- how many touches have credits; NULL: none
-  journey        TEXT,                -- they, in order, for reports: link.revision.day of the click, or -channel
+  journey        TEXT,                -- they, in order, for reports: link.revision.day.country.device, or -channel
   UNIQUE (source, order_id)
 );
 CREATE INDEX conversions_due ON conversions (id) WHERE due > 0;
+CREATE INDEX conversions_with_assists ON conversions (workspace, event, order_day, source) WHERE touch_count > 1;
 -- Reports read this alone: what an index covers needs no look at the rows.
 CREATE INDEX conversions_by_day ON conversions
   (workspace, order_day, event, status, reason, basis, source, gross_minor, net_minor);
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
-CREATE INDEX conversions_with_goods ON conversions (workspace) WHERE cost_of_goods_minor IS NOT NULL;
 CREATE INDEX conversions_by_customer ON conversions (workspace, customer);
+CREATE INDEX conversions_pending ON conversions (workspace, evaluated_ms) WHERE due > 0;
+-- Last, since of two indexes that look alike to it SQLite takes the newer one.
+CREATE INDEX conversions_with_goods ON conversions (workspace) WHERE cost_of_goods_minor IS NOT NULL;
+CREATE INDEX conversions_with_values ON conversions (workspace) WHERE assigned_value_minor IS NOT NULL;
 
 -- Status NULL: not (yet) an order: a refund whose order is unknown, another name of an order, or evidence.
 
@@ -303,6 +307,8 @@ CREATE TABLE credits (
   workspace   TEXT NOT NULL,
   link        BIGINT,                 -- NULL: a rival touch
   revision    BIGINT,
+  country     TEXT,                   -- of the touch, and so is device
+  device      TEXT,
   kind        TEXT NOT NULL,          -- as in changes
   event       TEXT NOT NULL,
   source      TEXT NOT NULL,
@@ -322,20 +328,17 @@ CREATE TABLE credits (
   position_based_weight BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no, n)
 );
--- Sums by link and by day read an index alone and never a row; so do those of rivals.
-CREATE INDEX credits_by_link ON credits (link, revision, order_day, click_day, cash_day, event, kind, source, workspace,
-  first_touch, last_touch, linear, time_decay, position_based,
+-- Sums over long times read one of two indexes alone and in order, and never a row; so do those of rivals. Short
+-- times by the other clocks are few rows.
+CREATE INDEX credits_by_link ON credits (workspace, link, revision, order_day, click_day, cash_day, event, kind, source,
+  country, device, first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight) WHERE link IS NOT NULL;
+CREATE INDEX credits_by_order_day ON credits (workspace, event, order_day, source, country, device, kind, link, revision,
+  click_day, first_touch, last_touch, linear, time_decay, position_based,
   first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_order_day ON credits (workspace, order_day, event, source, kind, link, click_day,
-  first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_click_day ON credits (workspace, click_day, event, source, kind, link, order_day,
-  first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day, event, source, kind, link,
-  first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_of_rivals ON credits (workspace, order_day, cash_day, event, source, kind, conversion,
+CREATE INDEX credits_by_click_day ON credits (workspace, click_day, order_day);
+CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day);
+CREATE INDEX credits_of_rivals ON credits (workspace, event, order_day, cash_day, source, kind, conversion,
   first_touch, last_touch, linear, time_decay, position_based) WHERE link IS NULL;
 
 -- Journeys that ended without a conversion, counted before they expire: markov reads them as null paths.

@@ -12,7 +12,9 @@ use crate::attribution::credit::split_billionths as apportion;
 use crate::domain::money::{self, Currency};
 use crate::domain::time::{day_date, day_number};
 use crate::ledger::rates::Rates;
-use crate::ledger::reports::{Atom, Booking, Dimension, Key, Slice, bookings, day_clicks, members};
+use crate::ledger::reports::{
+    Atom, Booking, DayClicks, Dimension, Key, Slice, bookings, day_clicks, members,
+};
 use crate::ledger::{Ledger, LedgerError};
 
 /// A row's costs, in minor units of the reporting currency.
@@ -62,7 +64,7 @@ pub async fn spread(
         }
         let whole = by.is_time() && !slice.filters_links();
         let under = if whole { BTreeMap::new() } else { all_under(ledger, slice, by, &parts).await? };
-        let clicks = clicks_where_needed(ledger, slice, by, scope, &under).await?;
+        let clicks = clicks_where_needed(ledger, slice, by, &parts, &under).await?;
         for part in parts {
             let target = &part.booking.target;
             let clicked = clicks.get(&(target.clone(), part.day));
@@ -160,18 +162,33 @@ async fn clicks_where_needed(
     ledger: &Ledger,
     slice: &Slice,
     by: Dimension,
-    scope: Dimension,
+    parts: &[&DayPart<'_>],
     under: &BTreeMap<Key, Vec<Atom>>,
-) -> Result<BTreeMap<(Key, i64), Vec<(Atom, i64)>>, LedgerError> {
+) -> Result<DayClicks, LedgerError> {
+    let scope = parts[0].booking.scope;
     let differ = |atoms: &[Atom]| {
         atoms.iter().any(|atom| (&atom.key, atom.passes) != (&atoms[0].key, atoms[0].passes))
     };
-    let split: BTreeSet<Key> =
-        under.iter().filter(|(_, atoms)| differ(atoms)).map(|(target, _)| target.clone()).collect();
-    if split.is_empty() || scope == Dimension::Link {
-        return Ok(BTreeMap::new());
+    if scope == Dimension::Link {
+        return Ok(DayClicks::new());
     }
-    day_clicks(ledger, slice, by, scope, &split).await
+    let mut spans: BTreeMap<&Key, (i64, i64)> = BTreeMap::new();
+    for part in parts {
+        let target = &part.booking.target;
+        if under.get(target).is_some_and(|atoms| differ(atoms)) {
+            let (first, last) = spans.entry(target).or_insert((part.day, part.day));
+            (*first, *last) = ((*first).min(part.day), (*last).max(part.day));
+        }
+    }
+    let mut by_span: BTreeMap<(i64, i64), BTreeSet<Key>> = BTreeMap::new();
+    for (target, span) in spans {
+        by_span.entry(span).or_default().insert(target.clone());
+    }
+    let mut clicks = DayClicks::new();
+    for ((first, last), targets) in by_span {
+        clicks.extend(day_clicks(ledger, slice, by, scope, &targets, (first, last + 1)).await?);
+    }
+    Ok(clicks)
 }
 
 /// Where a cost goes that has nothing under it: to its own row if the report has one.

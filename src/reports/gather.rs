@@ -1,6 +1,6 @@
 //! Gathers the figures of all rows and of the whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
@@ -67,11 +67,11 @@ pub async fn gather(
         all.totals.figures.cost = Some(whole);
     }
     if request.by != Dimension::HourOfWeek {
-        for (key, conversions) in assisted(ledger, slice, request.by).await? {
+        let assists = sums::assists(ledger, slice, request.by).await?;
+        for (key, conversions) in assists.by_key {
             all.rows.entry(key).or_default().figures.assisted = Some(conversions);
         }
-        let whole = sums::assisted(ledger, slice, None).await?;
-        all.totals.figures.assisted = Some(whole.iter().map(|(_, conversions)| conversions).sum());
+        all.totals.figures.assisted = Some(assists.whole);
     }
     extras::goods(ledger, slice, request, zone, currency, &mut all).await?;
     extras::click_value(ledger, slice, request.by, currency, &frame.settings, &mut all).await?;
@@ -236,21 +236,4 @@ async fn assigned(
     }
     all.totals.figures.assigned_value = Some(whole);
     Ok(())
-}
-
-async fn assisted(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Vec<(Key, i64)>, LedgerError> {
-    if by != Dimension::Tag {
-        return sums::assisted(ledger, slice, Some(by)).await;
-    }
-    let mut touched: BTreeSet<(i64, String)> = BTreeSet::new();
-    let mut last: BTreeSet<(i64, String)> = BTreeSet::new();
-    for (conversion, key, is_last) in sums::touches(ledger, slice, by).await? {
-        let into = if is_last { &mut last } else { &mut touched };
-        into.extend(sums::tags_of(&key)?.into_iter().map(|tag| (conversion, tag)));
-    }
-    let mut by_tag: BTreeMap<String, i64> = BTreeMap::new();
-    for (_, tag) in touched.difference(&last) {
-        *by_tag.entry(tag.clone()).or_default() += 1;
-    }
-    Ok(by_tag.into_iter().map(|(tag, conversions)| (Key::Text(tag), conversions)).collect())
 }

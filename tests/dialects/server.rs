@@ -141,7 +141,7 @@ impl Server {
         let models =
             format!("{amount_minor}, {amount_minor}, {amount_minor}, {amount_minor}, {amount_minor}");
         self.sql(format!(
-            "INSERT INTO credits SELECT {conversion}, 0, 0, workspace, id, 1, 'revenue', '{event}', 's', {day}, {day}, \
+            "INSERT INTO credits SELECT {conversion}, 0, 0, workspace, id, 1, '', '', 'revenue', '{event}', 's', {day}, {day}, \
              {day}, 1, {models}, 1000000000, 1000000000, 1000000000, 1000000000, 1000000000 \
              FROM links WHERE slug = '{slug}'"
         ))

@@ -212,7 +212,7 @@ async fn a_closed_period_is_frozen_and_compared_with_today() {
     for sql in [
         format!("UPDATE conversions SET refunds_minor = 2500, net_minor = 7500, evaluated_ms = {later} WHERE id = {order}"),
         format!("INSERT INTO changes (conversion, change_no, kind, amount_minor, at_ms, day) VALUES ({order}, 1, 'refund', -2500, 0, 0)"),
-        "INSERT INTO credits SELECT conversion, 1, n, workspace, link, revision, 'refund', event, source, order_day,
+        "INSERT INTO credits SELECT conversion, 1, n, workspace, link, revision, country, device, 'refund', event, source, order_day,
            click_day, cash_day, is_last, -2500, -2500, -2500, -2500, -2500, 0, 0, 0, 0, 0 FROM credits".to_owned(),
         format!("INSERT INTO facts (source, order_id, hash, workspace, version_ms, says, delivery, received_ms)
            SELECT source, order_id, 'h', workspace, 0, '{{}}', 'd', {later} FROM conversions WHERE id = {order}"),

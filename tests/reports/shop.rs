@@ -188,7 +188,7 @@ impl Shop {
         let id = self.next;
         self.next += 1;
         let touch = |(link, date): &Touch<'_>| match link {
-            Some(link) => format!("{link}.1.{}", day(date)),
+            Some(link) => format!("{link}.1.{}.DE.mobile", day(date)),
             None => "-paid_search".to_owned(),
         };
         let journey = order.touches.iter().map(touch).collect::<Vec<_>>().join(" ");
@@ -284,6 +284,8 @@ impl Shop {
                 T(WORKSPACE),
                 link.map_or(Value::None, N),
                 link.map_or(Value::None, |_| N(1)),
+                T("DE"),
+                T("mobile"),
                 T(kind),
                 T(order.event),
                 T(order.source),
@@ -303,8 +305,8 @@ impl Shop {
                 ]);
             }
             self.insert(
-                "credits (conversion, change_no, n, workspace, link, revision, kind, event, source, order_day, click_day,
-                   cash_day, is_last, first_touch, last_touch, linear, time_decay, position_based, first_touch_weight,
+                "credits (conversion, change_no, n, workspace, link, revision, country, device, kind, event, source,
+                   order_day, click_day, cash_day, is_last, first_touch, last_touch, linear, time_decay, position_based, first_touch_weight,
                    last_touch_weight, linear_weight, time_decay_weight, position_based_weight)",
                 &values,
             )

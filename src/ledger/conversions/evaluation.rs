@@ -165,8 +165,8 @@ fn is_purchase(event: Option<&str>, status: Option<&str>) -> bool {
     event == Some("purchase") && matches!(status, Some("attributed" | "unattributed"))
 }
 
-/// The touches that have credits, as reports read them: their number, and each as `link.revision.day`, or
-/// `-channel` for a rival. None without credits.
+/// The touches that have credits, as reports read them: their number, and each as `link.revision.day.country.device`,
+/// or `-channel` for a rival. None without credits.
 fn journey(evaluation: &Evaluation) -> Option<(i64, String)> {
     let mut text = String::new();
     let mut count = 0;
@@ -175,8 +175,10 @@ fn journey(evaluation: &Evaluation) -> Option<(i64, String)> {
         let separator = if count == 0 { "" } else { " " };
         let _ = match touch.link {
             Some(link) => {
-                let revision = touch.revision.unwrap_or(1);
-                write!(text, "{separator}{}.{revision}.{}", link.as_i64(), credit.click_day)
+                let (link, revision, day) = (link.as_i64(), touch.revision.unwrap_or(1), credit.click_day);
+                let country = touch.country.as_deref().unwrap_or_default();
+                let device = touch.device.as_deref().unwrap_or_default();
+                write!(text, "{separator}{link}.{revision}.{day}.{country}.{device}")
             }
             None => write!(text, "{separator}-{}", touch.channel.as_deref().unwrap_or_default()),
         };
@@ -236,12 +238,12 @@ async fn put_changes(tx: &mut Tx, conversion: i64, changes: &[ChangeRow]) -> Res
 async fn put_credits(tx: &mut Tx, due: &Due, evaluation: &Evaluation) -> Result<(), LedgerError> {
     for chunk in evaluation.credits.chunks(200) {
         let text = format!(
-            "INSERT INTO credits (conversion, change_no, n, workspace, link, revision, kind, event, source,
-               order_day, click_day, cash_day, is_last,
+            "INSERT INTO credits (conversion, change_no, n, workspace, link, revision, country, device, kind,
+               event, source, order_day, click_day, cash_day, is_last,
                first_touch, last_touch, linear, time_decay, position_based,
                first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight)
              VALUES {}",
-            sql::values(tx, chunk.len(), 23)
+            sql::values(tx, chunk.len(), 25)
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for credit in chunk {
@@ -254,6 +256,8 @@ async fn put_credits(tx: &mut Tx, due: &Due, evaluation: &Evaluation) -> Result<
                 .bind(due.workspace.as_str())
                 .bind(touch.link.map(LinkId::as_i64))
                 .bind(touch.revision)
+                .bind(touch.country.as_deref())
+                .bind(touch.device.as_deref())
                 .bind(change.kind)
                 .bind(evaluation.event.as_deref())
                 .bind(due.source.as_str())

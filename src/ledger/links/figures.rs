@@ -39,9 +39,11 @@ pub async fn figures(ledger: &Ledger, links: &[i64]) -> Result<HashMap<i64, Link
         }
         // Change 0 alone has weights, so a refund counts no second time.
         let credits = format!(
-            "SELECT link, event, CAST(SUM(last_touch_weight) AS BIGINT), CAST(SUM(last_touch) AS BIGINT)
-             FROM credits WHERE link IN ({list}) AND event IN ('purchase', 'lead') AND kind <> 'fx'
-             GROUP BY link, event"
+            "SELECT k.link, k.event, CAST(SUM(k.last_touch_weight) AS BIGINT), CAST(SUM(k.last_touch) AS BIGINT)
+             FROM links l CROSS JOIN credits k
+             WHERE l.id IN ({list}) AND k.workspace = l.workspace AND k.link = l.id
+               AND k.event IN ('purchase', 'lead') AND k.kind <> 'fx'
+             GROUP BY k.link, k.event"
         );
         let query = links.iter().fold(sqlx::query(AssertSqlSafe(credits)), |query, link| query.bind(*link));
         for row in query.fetch_all(&ledger.read).await? {

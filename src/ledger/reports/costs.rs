@@ -118,21 +118,23 @@ pub async fn members(
 /// Human clicks by target, day and atom, atoms in order.
 pub type DayClicks = BTreeMap<(Key, i64), Vec<(Atom, i64)>>;
 
-/// The clicks under some targets of one scope on the slice's days, as links stood when clicked.
+/// The clicks under some targets of one scope on some days (half-open), as links stood when clicked.
 pub async fn day_clicks(
     ledger: &Ledger,
     slice: &Slice,
     by: Dimension,
     scope: Dimension,
     targets: &BTreeSet<Key>,
+    (from_day, to_day): (i64, i64),
 ) -> Result<DayClicks, LedgerError> {
     let mut query = atoms(slice, by, scope, "g.link", ", g.day, CAST(SUM(g.human) AS BIGINT)");
+    // The links first (SQLite keeps the order of a cross join): they are fewer than the days of all links.
     query.push(
-        " FROM clicks_by_day g LEFT JOIN link_revisions r ON r.link = g.link AND r.revision = g.revision
-          LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post WHERE g.workspace = ",
+        " FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
+          CROSS JOIN clicks_by_day g WHERE r.workspace = ",
     );
-    query.text(&slice.workspace).push(" AND g.day >= ").number(slice.from_day);
-    query.push(" AND g.day < ").number(slice.to_day).push(" AND g.human > 0");
+    query.text(&slice.workspace).push(" AND g.link = r.link AND g.revision = r.revision");
+    query.push(" AND g.human > 0 AND g.day >= ").number(from_day).push(" AND g.day < ").number(to_day);
     and_targets(&mut query, scope, "g.link", targets);
     query.push(" GROUP BY 1, 2, 3, 4, 5, 6");
     let mut clicks = DayClicks::new();

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{Amounts, Clock, Dimension, Key, Query, Slice, day_sql, key, whole_months};
+use super::{Clock, Dimension, Key, Query, Slice, day_sql, key, whole_months};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -196,19 +196,10 @@ pub async fn credits(
     by: Dimension,
     models: &[&'static str],
 ) -> Result<Vec<(Key, Vec<Credits>)>, LedgerError> {
-    let mut query = Query::new(&format!("SELECT {}", credit_key_sql(slice, by)));
-    for model in models {
-        query.push(&format!(
-            ", CAST(SUM(CASE WHEN g.kind = 'revenue' THEN g.{model} ELSE 0 END) AS BIGINT)
-             , CAST(SUM(CASE WHEN g.kind = 'revenue' THEN 0 ELSE -g.{model} END) AS BIGINT)
-             , CAST(SUM(g.{model}_weight) AS BIGINT)"
-        ));
-    }
-    query.push(" FROM credits g");
-    join_credits(&mut query, slice, by);
-    and_credits(&mut query, slice);
-    query.push(" AND g.event = ").text(&slice.event);
-    query.push(" GROUP BY 1");
+    let query = match Groups::of(slice, by) {
+        Some(groups) => credits_in_groups(ledger, slice, by, models, groups).await?,
+        None => credits_singly(slice, by, models),
+    };
     let mut sums = Vec::new();
     for row in query.fetch(ledger).await? {
         let mut all = Vec::with_capacity(models.len());
@@ -222,6 +213,105 @@ pub async fn credits(
         sums.push((key(&row, 0, by)?, all));
     }
     Ok(sums)
+}
+
+/// Revenue, refunds and weights by some models, of the rows of `credits g`.
+fn credit_sums(models: &[&'static str]) -> Vec<String> {
+    let of_model = |model: &&str| {
+        [
+            format!("SUM(CASE WHEN g.kind = 'revenue' THEN g.{model} ELSE 0 END)"),
+            format!("SUM(CASE WHEN g.kind = 'revenue' THEN 0 ELSE -g.{model} END)"),
+            format!("SUM(g.{model}_weight)"),
+        ]
+    };
+    models.iter().flat_map(of_model).collect()
+}
+
+fn credits_singly(slice: &Slice, by: Dimension, models: &[&'static str]) -> Query {
+    let mut query = Query::new(&format!("SELECT {}", credit_key_sql(slice, by)));
+    for sum in credit_sums(models) {
+        query.push(&format!(", CAST({sum} AS BIGINT)"));
+    }
+    query.push(" FROM credits g");
+    join_credits(&mut query, slice, by);
+    and_credits(&mut query, slice);
+    query.push(" AND g.event = ").text(&slice.event).push(" GROUP BY 1");
+    query
+}
+
+/// What credits are summed by in the order of an index, before the few sums are summed by key: so that no row
+/// is sorted or looks for its link.
+#[derive(Clone, Copy)]
+enum Groups {
+    Links,
+    OrderDays,
+}
+
+impl Groups {
+    /// None where the key needs more than either knows.
+    fn of(slice: &Slice, by: Dimension) -> Option<Self> {
+        let asked = || slice.filters.iter().map(|(filter, _)| *filter).chain([by]);
+        let of_index = |d: Dimension| matches!(d, Dimension::Source | Dimension::Country | Dimension::Device);
+        let of_day = matches!(by, Dimension::Day | Dimension::Week | Dimension::Month);
+        let filters_links = slice.filters_links();
+        if by.is_of_link() && asked().all(|d| d.is_of_link() || of_index(d)) {
+            Some(Self::Links)
+        } else if (of_day || of_index(by)) && !filters_links && slice.clock == Clock::Order {
+            Some(Self::OrderDays)
+        } else {
+            None
+        }
+    }
+
+    fn columns(self) -> &'static str {
+        match self {
+            Self::Links => "g.link, g.revision",
+            Self::OrderDays => "g.order_day, g.source, g.country, g.device",
+        }
+    }
+}
+
+async fn credits_in_groups(
+    ledger: &Ledger,
+    slice: &Slice,
+    by: Dimension,
+    models: &[&'static str],
+    groups: Groups,
+) -> Result<Query, LedgerError> {
+    let sums = credit_sums(models);
+    let mut query = Query::new(&format!("SELECT {}", credit_key_sql(slice, by)));
+    for n in 0..sums.len() {
+        query.push(&format!(", CAST(SUM(g.sum{n}) AS BIGINT)"));
+    }
+    query.push(&format!(" FROM (SELECT {}", groups.columns()));
+    for (n, sum) in sums.iter().enumerate() {
+        query.push(&format!(", {sum} AS sum{n}"));
+    }
+    query.push(" FROM credits g");
+    // By link all of the workspace's days are read: worth it if most of them are asked for.
+    let whole = matches!(groups, Groups::Links) && is_most_of_all(ledger, slice).await?;
+    let day = slice.clock.column();
+    // A plus keeps SQLite from going by day.
+    and_credits_of_days(&mut query, slice, &if whole { format!("+g.{day}") } else { format!("g.{day}") });
+    query.push(" AND g.event = ").text(&slice.event);
+    query.push(&format!(" GROUP BY {}) AS g", groups.columns()));
+    join_links(&mut query, slice, by);
+    query.push(" WHERE 1 = 1").and_link_filters(slice, "g.link").push(" GROUP BY 1");
+    Ok(query)
+}
+
+/// Whether the slice covers a third of the days with orders.
+async fn is_most_of_all(ledger: &Ledger, slice: &Slice) -> Result<bool, LedgerError> {
+    let mut query = Query::new("SELECT (SELECT MIN(order_day) FROM conversions WHERE workspace = ");
+    query.text(&slice.workspace).push("), (SELECT MAX(order_day) FROM conversions WHERE workspace = ");
+    query.text(&slice.workspace).push(")");
+    let rows = query.fetch(ledger).await?;
+    let days: (Option<i64>, Option<i64>) = match rows.first() {
+        Some(row) => (row.try_get(0)?, row.try_get(1)?),
+        None => (None, None),
+    };
+    let (Some(first), Some(last)) = days else { return Ok(false) };
+    Ok((slice.to_day.min(last + 1) - slice.from_day.max(first)) * 3 >= last + 1 - first)
 }
 
 /// The credited weight of actions of one assigned value.
@@ -239,6 +329,12 @@ pub async fn assigned(
     by: Dimension,
     model: &'static str,
 ) -> Result<Vec<(Key, Assigned)>, LedgerError> {
+    let mut any =
+        Query::new("SELECT id FROM conversions WHERE assigned_value_minor IS NOT NULL AND workspace = ");
+    any.text(&slice.workspace).push(" LIMIT 1");
+    if any.fetch(ledger).await?.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut query = Query::new(&format!(
         "SELECT {}, v.assigned_value_minor, CAST(SUM(g.{model}_weight) AS BIGINT)
          FROM credits g JOIN conversions v ON v.id = g.conversion",
@@ -257,127 +353,12 @@ pub async fn assigned(
     Ok(sums)
 }
 
-/// Distinct conversions that a key touched without being their last touch; None is the key of all
-/// touches together. By tag each set of tags comes with its conversions instead, since sets overlap.
-pub async fn assisted(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Option<Dimension>,
-) -> Result<Vec<(Key, i64)>, LedgerError> {
-    let key_sql = |dimension| credit_key_sql(slice, dimension);
-    // The inner query has the same aliases, so its key is the same text.
-    let same_key =
-        by.map_or(String::new(), |by| format!("AND {} IS NOT DISTINCT FROM touched.k", key_sql(by)));
-    let by_key = by.unwrap_or(Dimension::Day);
-    let mut query = Query::new(&format!(
-        "SELECT touched.k, COUNT(*) FROM (SELECT DISTINCT {} AS k, g.conversion AS conversion FROM credits g",
-        by.map_or("CAST(NULL AS BIGINT)".to_owned(), key_sql)
-    ));
-    join_credits(&mut query, slice, by_key);
-    and_credits(&mut query, slice);
-    query.push(" AND g.change_no = 0 AND g.is_last = 0 AND g.event = ").text(&slice.event);
-    query.push(") AS touched WHERE NOT EXISTS (SELECT 1 FROM credits g");
-    join_credits(&mut query, slice, by_key);
-    query.push(" WHERE g.conversion = touched.conversion AND g.change_no = 0 AND g.is_last = 1 AND g.link IS NOT NULL ");
-    query.push(&same_key);
-    and_touch_filters(&mut query, slice);
-    query.push(") GROUP BY 1");
-    let mut sums = Vec::new();
-    for row in query.fetch(ledger).await? {
-        sums.push((key(&row, 0, by_key)?, row.try_get(1)?));
-    }
-    Ok(sums)
-}
-
-/// Every touch of the conversions with more than one: (conversion, key, whether it was the last).
-/// For keys that overlap, such as tags.
-pub async fn touches(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Dimension,
-) -> Result<Vec<(i64, Key, bool)>, LedgerError> {
-    let mut query =
-        Query::new(&format!("SELECT {}, g.conversion, g.is_last FROM credits g", credit_key_sql(slice, by)));
-    join_credits(&mut query, slice, by);
-    and_credits(&mut query, slice);
-    query.push(" AND g.change_no = 0 AND g.event = ").text(&slice.event);
-    query.push(
-        " AND (g.is_last = 0 OR EXISTS (SELECT 1 FROM credits o
-            WHERE o.conversion = g.conversion AND o.change_no = 0 AND o.is_last = 0))",
-    );
-    let mut touches = Vec::new();
-    for row in query.fetch(ledger).await? {
-        touches.push((row.try_get(1)?, key(&row, 0, by)?, row.try_get::<i64, _>(2)? == 1));
-    }
-    Ok(touches)
-}
-
-/// A key in the path of a journey.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum PathKey {
-    Ours(Key),
-    /// A rival touch, by its channel.
-    Rival(String),
-}
-
-/// The touches of one attributed conversion, in order, and its money.
-#[derive(Debug, Clone)]
-pub struct JourneyPath {
-    pub keys: Vec<PathKey>,
-    pub amounts: Amounts,
-}
-
-/// The journeys of the slice's attributed conversions, by the order's day.
-pub async fn journeys(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Dimension,
-) -> Result<Vec<JourneyPath>, LedgerError> {
-    let mut query = Query::new(&format!(
-        "SELECT {}, g.conversion, g.link, t.channel, v.gross_minor, v.net_minor
-         FROM credits g JOIN conversions v ON v.id = g.conversion
-           LEFT JOIN touches t ON t.conversion = g.conversion AND t.n = g.n AND g.link IS NULL",
-        credit_key_sql(slice, by)
-    ));
-    join_links(&mut query, slice, by);
-    query.push(" WHERE g.workspace = ").text(&slice.workspace);
-    query
-        .push(" AND g.order_day >= ")
-        .number(slice.from_day)
-        .push(" AND g.order_day < ")
-        .number(slice.to_day);
-    query.push(" AND g.change_no = 0 AND v.status = 'attributed' AND g.event = ").text(&slice.event);
-    if let Some(source) = slice.filter(Dimension::Source) {
-        query.push(" AND g.source = ").key(source);
-    }
-    query.push(" ORDER BY g.conversion, g.n");
-    let mut journeys: Vec<JourneyPath> = Vec::new();
-    let mut current = None;
-    for row in query.fetch(ledger).await? {
-        let conversion: i64 = row.try_get(1)?;
-        let key = match row.try_get::<Option<i64>, _>(2)? {
-            Some(_) => PathKey::Ours(key(&row, 0, by)?),
-            None => PathKey::Rival(row.try_get::<Option<String>, _>(3)?.unwrap_or_default()),
-        };
-        if current != Some(conversion) {
-            current = Some(conversion);
-            let (revenue_minor, net_minor): (i64, i64) = (row.try_get(4)?, row.try_get(5)?);
-            let amounts = Amounts { revenue_minor, refunds_minor: revenue_minor - net_minor };
-            journeys.push(JourneyPath { keys: Vec::new(), amounts });
-        }
-        if let Some(journey) = journeys.last_mut() {
-            journey.keys.push(key);
-        }
-    }
-    Ok(journeys)
-}
-
 pub(super) fn credit_key_sql(slice: &Slice, by: Dimension) -> String {
     match by {
         Dimension::Link => "g.link".to_owned(),
         Dimension::Source => "g.source".to_owned(),
-        Dimension::Country => "t.country".to_owned(),
-        Dimension::Device => "t.device".to_owned(),
+        Dimension::Country => "g.country".to_owned(),
+        Dimension::Device => "g.device".to_owned(),
         Dimension::HourOfWeek => match slice.clock {
             Clock::Order => "o.occurred_ms / 900000",
             Clock::Click => "t.at_ms / 900000",
@@ -404,12 +385,8 @@ fn join_links(query: &mut Query, slice: &Slice, by: Dimension) {
 
 pub(super) fn join_credits(query: &mut Query, slice: &Slice, by: Dimension) {
     join_links(query, slice, by);
-    let of_touch = |dimension: &Dimension| matches!(dimension, Dimension::Country | Dimension::Device);
     let hour = by == Dimension::HourOfWeek;
-    if of_touch(&by)
-        || slice.filters.iter().any(|(dimension, _)| of_touch(dimension))
-        || hour && slice.clock == Clock::Click
-    {
+    if hour && slice.clock == Clock::Click {
         query.push(" LEFT JOIN touches t ON t.conversion = g.conversion AND t.n = g.n");
     }
     if hour && slice.clock == Clock::Order {
@@ -421,24 +398,24 @@ pub(super) fn join_credits(query: &mut Query, slice: &Slice, by: Dimension) {
 }
 
 pub(super) fn and_credits(query: &mut Query, slice: &Slice) {
-    let day = slice.clock.column();
+    and_credits_of_days(query, slice, &format!("g.{}", slice.clock.column()));
+    query.and_link_filters(slice, "g.link");
+}
+
+/// All that a row of credits tells by itself.
+fn and_credits_of_days(query: &mut Query, slice: &Slice, day: &str) {
     query.push(" WHERE g.workspace = ").text(&slice.workspace);
-    query.push(&format!(" AND g.{day} >= ")).number(slice.from_day);
-    query.push(&format!(" AND g.{day} < ")).number(slice.to_day);
+    query.push(&format!(" AND {day} >= ")).number(slice.from_day);
+    query.push(&format!(" AND {day} < ")).number(slice.to_day);
     query.push(" AND g.link IS NOT NULL");
     if slice.clock != Clock::Cash {
         query.push(" AND g.kind <> 'fx'");
     }
-    and_touch_filters(query, slice);
-}
-
-fn and_touch_filters(query: &mut Query, slice: &Slice) {
     let columns =
-        [(Dimension::Source, "g.source"), (Dimension::Country, "t.country"), (Dimension::Device, "t.device")];
+        [(Dimension::Source, "g.source"), (Dimension::Country, "g.country"), (Dimension::Device, "g.device")];
     for (dimension, column) in columns {
         if let Some(wanted) = slice.filter(dimension) {
             query.push(&format!(" AND {column} = ")).key(wanted);
         }
     }
-    query.and_link_filters(slice, "g.link");
 }

@@ -2,9 +2,11 @@
 //!
 //! SQL text is put together here from closed enums; what users wrote is always bound.
 
+mod assists;
 mod costs;
 mod extras;
 mod figures;
+mod journeys;
 mod null_paths;
 mod orders;
 mod reconcile;
@@ -13,17 +15,17 @@ mod retention;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Store};
 use crate::domain::ids::LinkId;
 
+pub use assists::{Assists, assists};
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use extras::{
     Engagement, Goods, MissingRate, any_goods, clicks_of_networks, engagement, goods, missing_rates,
     published,
 };
-pub use figures::{
-    Assigned, Clicks, Credits, JourneyPath, PathKey, assigned, assisted, clicks, credits, journeys, touches,
-};
+pub use figures::{Assigned, Clicks, Credits, assigned, clicks, credits};
+pub use journeys::{JourneyPath, PathKey, journeys};
 pub use null_paths::null_paths;
 pub use orders::{
     Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
@@ -228,9 +230,12 @@ pub fn tags_of(key: &Key) -> Result<Vec<String>, LedgerError> {
 /// The first and the last day on which anything happened, None in an empty workspace.
 pub async fn days(ledger: &Ledger, workspace: &str) -> Result<Option<(i64, i64)>, LedgerError> {
     let row = sqlx::query(
+        // One end at a time: SQLite finds either in an index, and both together in all the rows.
         "SELECT MIN(first), MAX(last) FROM (
-           SELECT MIN(day) AS first, MAX(day) AS last FROM clicks_by_day WHERE workspace = $1
-           UNION ALL SELECT MIN(order_day), MAX(order_day) FROM conversions WHERE workspace = $1
+           SELECT (SELECT MIN(day) FROM clicks_by_day WHERE workspace = $1) AS first,
+                  (SELECT MAX(day) FROM clicks_by_day WHERE workspace = $1) AS last
+           UNION ALL SELECT (SELECT MIN(order_day) FROM conversions WHERE workspace = $1),
+                            (SELECT MAX(order_day) FROM conversions WHERE workspace = $1)
            UNION ALL SELECT MIN(from_day), MAX(to_day) - 1 FROM costs WHERE workspace = $1
          ) AS spans",
     )
@@ -361,7 +366,11 @@ impl Query {
     }
 
     async fn fetch(self, ledger: &Ledger) -> Result<Vec<AnyRow>, LedgerError> {
-        let mut query = sqlx::query(AssertSqlSafe(self.sql));
+        let text = match ledger.store {
+            Store::Sqlite => unnumbered(&self.sql),
+            Store::Postgres => self.sql,
+        };
+        let mut query = sqlx::query(AssertSqlSafe(text));
         for bind in self.binds {
             query = match bind {
                 Bind::Text(text) => query.bind(text),
@@ -370,6 +379,18 @@ impl Query {
         }
         Ok(query.fetch_all(&ledger.read).await?)
     }
+}
+
+/// `$1`, `$2` ... as `?`, which is right where each is used once and in order. To SQLite `$1` is a name that it
+/// looks up among all of them: a thousand take it longer than what they ask for.
+fn unnumbered(sql: &str) -> String {
+    let mut parts = sql.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push('?');
+        text.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    text
 }
 
 /// `CASE` over a day column that gives the first day of its month, for the months of a slice.

@@ -33,30 +33,42 @@ pub struct Touched {
 
 /// All purchases of known customers up to a day (exclusive), in no order.
 pub async fn purchases(ledger: &Ledger, workspace: &str, to_day: i64) -> Result<Vec<Purchase>, LedgerError> {
+    // Those of a day in one row, each on a line: a row for each costs SQL more than reading a hundred of them here.
     let mut query = Query::new(
-        "SELECT v.customer, v.id, v.t_ms, v.order_day, v.gross_minor, v.net_minor, v.journey FROM conversions v
-         WHERE v.workspace = ",
+        "SELECT v.order_day, string_agg(v.customer || ' ' || v.id || ' ' || v.t_ms || ' ' || v.gross_minor || ' ' \
+           || v.net_minor || ' ' || COALESCE(v.journey, ''), '\n') FROM conversions v WHERE v.workspace = ",
     );
     query.text(workspace).push(" AND v.event = 'purchase' AND v.status IN ('attributed', 'unattributed')");
-    query.push(" AND v.customer IS NOT NULL AND v.order_day < ").number(to_day);
+    query.push(" AND v.customer IS NOT NULL AND v.order_day < ").number(to_day).push(" GROUP BY v.order_day");
     let mut purchases = Vec::new();
     for row in query.fetch(ledger).await? {
-        let id: i64 = row.try_get(1)?;
-        let journey: Option<String> = row.try_get(6)?;
-        purchases.push(Purchase {
-            customer: row.try_get(0)?,
-            id,
-            t_ms: row.try_get(2)?,
-            order_day: row.try_get(3)?,
-            gross_minor: row.try_get(4)?,
-            net_minor: row.try_get(5)?,
-            touched: touched(id, journey.as_deref().unwrap_or_default())?,
-        });
+        let (order_day, lines): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        for line in lines.split('\n') {
+            purchases.push(purchase(order_day, line)?);
+        }
     }
     Ok(purchases)
 }
 
-/// From a conversion's journey: `link.revision.day` for each of our touches, `-channel` for rivals.
+/// Customer, id, time, gross, net and journey.
+fn purchase(order_day: i64, line: &str) -> Result<Purchase, LedgerError> {
+    let mut parts = line.splitn(6, ' ');
+    let mut next = || parts.next().unwrap_or_default();
+    let (customer, numbers, journey) = (next(), [next(), next(), next(), next()], next());
+    let damaged = |_| LedgerError::Damaged(format!("a purchase of day {order_day}: {numbers:?}"));
+    let number = |n: usize| numbers[n].parse::<i64>().map_err(damaged);
+    Ok(Purchase {
+        customer: customer.to_owned(),
+        id: number(0)?,
+        t_ms: number(1)?,
+        order_day,
+        gross_minor: number(2)?,
+        net_minor: number(3)?,
+        touched: touched(number(0)?, journey)?,
+    })
+}
+
+/// From a conversion's journey: `link.revision.day` and more for each of our touches, `-channel` for rivals.
 fn touched(id: i64, journey: &str) -> Result<Option<Touched>, LedgerError> {
     let mut found: Option<Touched> = None;
     for touch in journey.split(' ').filter(|touch| !touch.is_empty() && !touch.starts_with('-')) {
@@ -70,15 +82,22 @@ fn touched(id: i64, journey: &str) -> Result<Option<Touched>, LedgerError> {
     Ok(found)
 }
 
-/// Pairs of hashes that some order says are one customer's.
+/// Pairs of hashes that some order says are one customer's; some come more than once.
 pub async fn same_customers(ledger: &Ledger, workspace: &str) -> Result<Vec<(String, String)>, LedgerError> {
     let mut query = Query::new(
-        "SELECT o.customer, v.customer FROM order_customers o
+        "SELECT string_agg(o.customer || ' ' || v.customer, '\n') FROM order_customers o
          JOIN conversions v ON v.source = o.source AND v.order_id = o.order_id AND v.customer <> o.customer
          WHERE o.workspace = ",
     );
-    query.text(workspace).push(" GROUP BY 1, 2");
-    query.fetch(ledger).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    query.text(workspace);
+    let rows = query.fetch(ledger).await?;
+    let pairs: Option<String> = match rows.first() {
+        Some(row) => row.try_get(0)?,
+        None => None,
+    };
+    let pairs = pairs.unwrap_or_default();
+    let pairs = pairs.split('\n').filter_map(|pair| pair.split_once(' '));
+    Ok(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect())
 }
 
 /// Purchases that count, of customers that nothing identifies, by days (half-open).
