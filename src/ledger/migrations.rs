@@ -1,4 +1,5 @@
-//! The ledger's migrations, oldest first. A landed migration is never edited; a change is a new one.
+//! The ledger's migrations, oldest first. A released migration is never edited: a change is a new one. (Nothing is
+//! released yet, so `schema.sql` still changes in place.)
 
 use sqlx::{AssertSqlSafe, Row};
 
