@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use utmost::domain::ids::{ClickId, LinkId};
+use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::log::record::{Click, Delivery, Record, Request};
 use utmost::log::{AppendError, Health, Log, LogConfig, LogError, LogMetrics, Position, Stream};
 
@@ -32,7 +32,7 @@ fn click() -> Click<'static> {
     Click {
         id: ClickId::from_bytes(rand::random()),
         link: LinkId::from_i64(7).unwrap(),
-        visitor: None,
+        visitor: Some(VisitorId::from_bytes(rand::random())),
         is_new_visitor: false,
         request: Request::Get,
         address: None,
