@@ -137,7 +137,7 @@ async fn a_source_is_told_what_it_lacks() {
         &doctor(&late),
         0,
         &[
-            "ok       orders: 1 orders: 0 attributed (by nothing), 1 unattributed",
+            "ok       orders: 1 in all: 0 attributed (by no method), 1 unattributed",
             "ok       reasons: 1 no_match",
         ],
         &["WRONG"],
@@ -182,7 +182,7 @@ async fn a_source_is_told_what_it_lacks() {
         0,
         &[
             "ok       deliveries: the last 2: 1 accepted, 1 ignored",
-            "ok       orders: 1 orders: 1 attributed (1 click_token), 0 unattributed, 0 excluded",
+            "ok       orders: 1 in all: 1 attributed (1 click_token), 0 unattributed, 0 excluded",
         ],
         &["WRONG", "warning"],
     );
