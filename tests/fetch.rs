@@ -411,7 +411,8 @@ async fn what_may_pass_is_tried_again() {
 #[tokio::test]
 async fn a_store_that_stays_away_is_given_up_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let give_up = ("UTMOST_WEBHOOKS__GIVE_UP_SECONDS", "3");
+    // Long enough that a machine which stands still for a moment does not give up on all before the last is asked for.
+    let give_up = ("UTMOST_WEBHOOKS__GIVE_UP_SECONDS", "10");
     let server = Server::start(dir.path(), &[LOCAL, QUICK, IMPATIENT, give_up]);
     let client = server.client();
     let (slow, quick) = (Store::start().await, Store::start().await);
