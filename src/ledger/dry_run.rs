@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::conversions::Due;
@@ -25,7 +24,7 @@ pub async fn conversions(
     .bind(limit)
     .fetch_all(&ledger.read)
     .await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(Due::read).collect()
 }
 
 pub async fn conversion(ledger: &Ledger, id: i64) -> Result<Option<Due>, LedgerError> {
@@ -33,17 +32,7 @@ pub async fn conversion(ledger: &Ledger, id: i64) -> Result<Option<Due>, LedgerE
         .bind(id)
         .fetch_optional(&ledger.read)
         .await?;
-    row.as_ref().map(read).transpose()
-}
-
-fn read(row: &AnyRow) -> Result<Due, LedgerError> {
-    Ok(Due {
-        id: row.try_get(0)?,
-        workspace: row.try_get(1)?,
-        source: row.try_get(2)?,
-        order_id: row.try_get(3)?,
-        due: row.try_get(4)?,
-    })
+    row.as_ref().map(Due::read).transpose()
 }
 
 /// The posts that links stood for, by link and revision; those without one are missing.

@@ -7,6 +7,7 @@ mod matching;
 
 use std::collections::BTreeSet;
 
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Ledger, LedgerError, Tx, sql};
@@ -34,6 +35,17 @@ impl Due {
     pub fn order(&self) -> OrderKey {
         OrderKey { source: self.source.clone(), order_id: self.order_id.clone() }
     }
+
+    /// From a row of `id, workspace, source, order_id, due`.
+    pub(super) fn read(row: &AnyRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            workspace: row.try_get(1)?,
+            source: row.try_get(2)?,
+            order_id: row.try_get(3)?,
+            due: row.try_get(4)?,
+        })
+    }
 }
 
 /// The longest-waiting due conversions.
@@ -44,17 +56,7 @@ pub async fn due(ledger: &Ledger, limit: i64) -> Result<Vec<Due>, LedgerError> {
     .bind(limit)
     .fetch_all(&ledger.read)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Due {
-                id: row.try_get(0)?,
-                workspace: row.try_get(1)?,
-                source: row.try_get(2)?,
-                order_id: row.try_get(3)?,
-                due: row.try_get(4)?,
-            })
-        })
-        .collect()
+    rows.iter().map(Due::read).collect()
 }
 
 /// An order of some source.
