@@ -11,7 +11,6 @@
 
 mod bigcommerce;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -19,7 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::domain::time::{now_ms, rfc3339};
@@ -31,6 +30,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::log::Log;
 use crate::log::record::Delivery;
 use crate::webhooks::WebhooksConfig;
+use crate::webhooks::attempts::Attempts;
 use crate::webhooks::client::GuardedClient;
 use crate::webhooks::deliver::{millis, next_wait_ms};
 
@@ -82,12 +82,10 @@ impl Fetcher {
 
     /// Runs until `stop` becomes true; then what is under way is awaited, which the timeout bounds.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut fetching: JoinSet<(Claimed, Then)> = JoinSet::new();
-        // By source, so that one whose API is slow takes nothing from the others.
-        let mut busy: HashMap<String, usize> = HashMap::new();
+        let mut fetching = Attempts::new(self.config.parallel, FETCHING_MAX);
         let mut is_failing = false;
         while !*stop.borrow() {
-            let result = self.round(&mut fetching, &mut busy).await;
+            let result = self.round(&mut fetching).await;
             if let Err(error) = &result
                 && !is_failing
             {
@@ -96,44 +94,34 @@ impl Fetcher {
             }
             is_failing = result.is_err();
             tokio::select! {
-                Some(done) = fetching.join_next() => self.settle(done, &mut busy).await,
+                Some(done) = fetching.next() => self.settle(done).await,
                 _ = stop.changed() => {}
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
-        while let Some(done) = fetching.join_next().await {
-            self.settle(done, &mut busy).await;
+        while let Some(done) = fetching.next().await {
+            self.settle(done).await;
         }
     }
 
     /// Begins as many attempts as may be made.
-    async fn round(
-        &self,
-        fetching: &mut JoinSet<(Claimed, Then)>,
-        busy: &mut HashMap<String, usize>,
-    ) -> Result<(), LedgerError> {
+    async fn round(&self, fetching: &mut Attempts<(Claimed, Then)>) -> Result<(), LedgerError> {
         let now_ms = now_ms();
         for source in fetches::due(&self.ledger, now_ms).await? {
-            let under_way = busy.get(&source).copied().unwrap_or(0);
-            let free = self
-                .config
-                .parallel
-                .saturating_sub(under_way)
-                .min(FETCHING_MAX.saturating_sub(fetching.len()));
+            let free = fetching.free(&source);
             if free == 0 {
                 continue;
             }
             // All its requests, and its outcome has to be written as well.
             let lease_ms = now_ms + i64::from(REQUESTS_MAX + 1) * millis(self.config.timeout) + 1000;
             for claimed in fetches::claim(&self.ledger, &source, now_ms, lease_ms, free as i64).await? {
-                *busy.entry(source.clone()).or_default() += 1;
                 let attempt = Attempt {
                     ledger: self.ledger.clone(),
                     log: self.log.clone(),
                     client: self.client.clone(),
                     config: self.config.clone(),
                 };
-                fetching.spawn(async move {
+                fetching.begin(&source, async move {
                     let then = attempt.run(&claimed).await;
                     (claimed, then)
                 });
@@ -142,11 +130,7 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn settle(
-        &self,
-        done: Result<(Claimed, Then), tokio::task::JoinError>,
-        busy: &mut HashMap<String, usize>,
-    ) {
+    async fn settle(&self, done: Result<(Claimed, Then), JoinError>) {
         let (claimed, then) = match done {
             Ok(done) => done,
             Err(error) => {
@@ -154,12 +138,6 @@ impl Fetcher {
                 return;
             }
         };
-        if let Some(count) = busy.get_mut(&claimed.source) {
-            *count -= 1;
-            if *count == 0 {
-                busy.remove(&claimed.source);
-            }
-        }
         let result = match &then {
             Then::Fetched(_) => "fetched",
             Then::RetryAt(..) => "failed",

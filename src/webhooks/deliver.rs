@@ -1,6 +1,5 @@
 //! Sends what lies in the outbox, and again later what was not taken.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +9,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rand::RngExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use url::Url;
 
+use super::attempts::Attempts;
 use super::client::GuardedClient;
 use super::{WebhooksConfig, signatures};
 use crate::domain::time::now_ms;
@@ -68,12 +68,11 @@ impl Deliverer {
 
     /// Runs until `stop` becomes true; then what is under way is awaited, which the timeout bounds.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut sending: JoinSet<Attempt> = JoinSet::new();
-        let mut busy: HashMap<String, usize> = HashMap::new();
+        let mut sending = Attempts::new(self.config.parallel, SENDING_MAX);
         let mut is_failing = false;
         let mut tidied: Option<Instant> = None;
         while !*stop.borrow() {
-            let result = self.round(&mut sending, &mut busy, &mut tidied).await;
+            let result = self.round(&mut sending, &mut tidied).await;
             if let Err(error) = &result
                 && !is_failing
             {
@@ -82,21 +81,20 @@ impl Deliverer {
             }
             is_failing = result.is_err();
             tokio::select! {
-                Some(sent) = sending.join_next() => self.settle(sent, &mut busy).await,
+                Some(sent) = sending.next() => self.settle(sent).await,
                 _ = stop.changed() => {}
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
-        while let Some(sent) = sending.join_next().await {
-            self.settle(sent, &mut busy).await;
+        while let Some(sent) = sending.next().await {
+            self.settle(sent).await;
         }
     }
 
     /// Begins as many attempts as may be made.
     async fn round(
         &self,
-        sending: &mut JoinSet<Attempt>,
-        busy: &mut HashMap<String, usize>,
+        sending: &mut Attempts<Attempt>,
         tidied: &mut Option<Instant>,
     ) -> Result<(), LedgerError> {
         let now_ms = now_ms();
@@ -106,25 +104,21 @@ impl Deliverer {
             *tidied = Some(Instant::now());
         }
         for webhook in webhooks::due(&self.ledger, now_ms).await? {
-            let under_way = busy.get(&webhook.id).copied().unwrap_or(0);
-            let free = (self.config.parallel - under_way.min(self.config.parallel))
-                .min(SENDING_MAX - sending.len().min(SENDING_MAX));
+            let free = sending.free(&webhook.id);
             if free == 0 {
                 continue;
             }
             // Twice the timeout, since its outcome has to be written as well.
             let lease_ms = now_ms + 2 * millis(self.config.timeout) + 1000;
-            let claimed = webhooks::claim(&self.ledger, &webhook.id, now_ms, lease_ms, free as i64).await?;
-            *busy.entry(webhook.id.clone()).or_default() += claimed.len();
-            for message in claimed {
+            for message in webhooks::claim(&self.ledger, &webhook.id, now_ms, lease_ms, free as i64).await? {
                 let (client, config) = (self.client.clone(), self.config.clone());
-                sending.spawn(attempt(client, config, webhook.clone(), message));
+                sending.begin(&webhook.id, attempt(client, config, webhook.clone(), message));
             }
         }
         Ok(())
     }
 
-    async fn settle(&self, sent: Result<Attempt, tokio::task::JoinError>, busy: &mut HashMap<String, usize>) {
+    async fn settle(&self, sent: Result<Attempt, JoinError>) {
         let attempt = match sent {
             Ok(attempt) => attempt,
             Err(error) => {
@@ -132,12 +126,6 @@ impl Deliverer {
                 return;
             }
         };
-        if let Some(count) = busy.get_mut(&attempt.webhook) {
-            *count -= 1;
-            if *count == 0 {
-                busy.remove(&attempt.webhook);
-            }
-        }
         let result = match &attempt.then {
             Then::Delivered => "delivered",
             Then::RetryAt(_) => "failed",

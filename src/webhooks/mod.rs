@@ -8,6 +8,7 @@
 //! somebody takes it, with the same id and body every time, signed as <https://www.standardwebhooks.com> says.
 
 pub mod address;
+pub mod attempts;
 pub mod client;
 pub mod deliver;
 pub mod outbox;
