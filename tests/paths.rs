@@ -4,6 +4,7 @@
 mod support;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -115,10 +116,14 @@ impl Stage {
 
     /// Null paths that are counted, by their keys.
     async fn nulls(&self) -> Vec<(String, i64)> {
-        let text = "SELECT path, CAST(SUM(nulls) AS BIGINT) FROM path_counts WHERE event = 'purchase'
-          GROUP BY path ORDER BY path";
+        let text = "SELECT paths FROM path_counts WHERE event = 'purchase'";
         let rows = sqlx::query(text).fetch_all(&self.worker.ledger.read).await.unwrap();
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+        let mut nulls: BTreeMap<String, i64> = BTreeMap::new();
+        for line in rows.iter().flat_map(|row| row.get::<&str, _>(0).lines()) {
+            let (count, path) = line.split_once(' ').unwrap();
+            *nulls.entry(path.to_owned()).or_default() += count.parse::<i64>().unwrap();
+        }
+        nulls.into_iter().collect()
     }
 
     /// Net and conversions by post under markov, for orders from `from` days ago up to `to` days ago.

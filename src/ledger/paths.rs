@@ -104,55 +104,48 @@ pub async fn replace(
     .execute(&mut **tx)
     .await?;
 
-    // Few of many counts change from one time to the next, so only what differs is written.
-    let mut before: HashMap<(String, i64, String), i64> = HashMap::new();
-    let rows =
-        sqlx::query("SELECT event, day, hash, nulls FROM path_counts WHERE workspace = $1 AND day >= $2")
-            .bind(workspace)
-            .bind(settled.map_or(i64::MIN, i64::from))
-            .fetch_all(&mut **tx)
-            .await?;
+    // Few of many days change from one time to the next, so only what differs is written.
+    let mut before: BTreeMap<(String, i64), String> = BTreeMap::new();
+    let rows = sqlx::query("SELECT event, day, paths FROM path_counts WHERE workspace = $1 AND day >= $2")
+        .bind(workspace)
+        .bind(settled.map_or(i64::MIN, i64::from))
+        .fetch_all(&mut **tx)
+        .await?;
     for row in rows {
-        before.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?);
+        before.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
     }
-    let mut changed: Vec<(String, i64, String, &str, i64)> = Vec::new();
     for ((event, day), paths) in counts.iter().filter(|((_, day), _)| settled.is_none_or(|s| *day >= s)) {
-        for (path, nulls) in paths {
-            let hash = blake3::hash(path.as_bytes()).to_hex()[..32].to_owned();
-            let key = (event.clone(), i64::from(*day), hash);
-            if before.remove(&key) != Some(*nulls) {
-                changed.push((key.0, key.1, key.2, path, *nulls));
-            }
+        let key = (event.clone(), i64::from(*day));
+        let text = lines(paths);
+        if before.remove(&key).as_ref() == Some(&text) {
+            continue;
         }
+        sqlx::query(
+            "INSERT INTO path_counts (workspace, event, day, paths) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (workspace, event, day) DO UPDATE SET paths = excluded.paths",
+        )
+        .bind(workspace)
+        .bind(key.0)
+        .bind(key.1)
+        .bind(text)
+        .execute(&mut **tx)
+        .await?;
     }
-    for chunk in changed.chunks(500) {
-        let text = format!(
-            "INSERT INTO path_counts (workspace, event, day, hash, path, nulls) VALUES {}
-             ON CONFLICT (workspace, event, day, hash) DO UPDATE SET nulls = excluded.nulls",
-            sql::values(tx, chunk.len(), 6)
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for (event, day, hash, path, nulls) in chunk {
-            query = query
-                .bind(workspace)
-                .bind(event.as_str())
-                .bind(*day)
-                .bind(hash.as_str())
-                .bind(*path)
-                .bind(*nulls);
-        }
-        query.execute(&mut **tx).await?;
-    }
-    for (event, day, hash) in before.into_keys() {
-        sqlx::query("DELETE FROM path_counts WHERE workspace = $1 AND event = $2 AND day = $3 AND hash = $4")
+    for (event, day) in before.into_keys() {
+        sqlx::query("DELETE FROM path_counts WHERE workspace = $1 AND event = $2 AND day = $3")
             .bind(workspace)
             .bind(event)
             .bind(day)
-            .bind(hash)
             .execute(&mut **tx)
             .await?;
     }
     Ok(true)
+}
+
+/// `12 7.1 8.2`: twelve journeys of two clicks; one line for each path, in order.
+fn lines(paths: &HashMap<String, i64>) -> String {
+    let paths: BTreeMap<&String, &i64> = paths.iter().collect();
+    paths.iter().map(|(path, nulls)| format!("{nulls} {path}")).collect::<Vec<_>>().join("\n")
 }
 
 fn parsed<T: std::str::FromStr>(text: String) -> Result<T, LedgerError>

@@ -75,14 +75,11 @@ pub async fn add(tx: &mut Tx, rollups: &Rollups<'_>) -> Result<(), LedgerError> 
         }
         query.execute(&mut **tx).await?;
     }
-    add_dimension(tx, "clicks_by_month", "", &rollups.by_month, |()| None).await?;
-    add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Some(Text(country(c))))
-        .await?;
-    add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Some(Text(d.as_str().into())))
-        .await?;
-    add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Some(Text((*r).into())))
-        .await?;
-    add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |h| Some(Number(i64::from(*h)))).await?;
+    add_by_month(tx, &rollups.by_month).await?;
+    add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Text(country(c))).await?;
+    add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Text(d.as_str().into())).await?;
+    add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Text((*r).into())).await?;
+    add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |h| Number(i64::from(*h))).await?;
     add_in_all(tx, &rollups.in_all).await
 }
 
@@ -100,30 +97,53 @@ enum Value {
     Number(i64),
 }
 
-/// `column`: of the one more dimension, empty where there is none.
+/// `column`: of the one more dimension.
 async fn add_dimension<D>(
     tx: &mut Tx,
     table: &str,
     column: &str,
     rollup: &BTreeMap<Key<'_, D>, Counts>,
-    value: impl Fn(&D) -> Option<Value>,
+    value: impl Fn(&D) -> Value,
 ) -> Result<(), LedgerError> {
-    let day = if matches!(table, "clicks_by_hour" | "clicks_by_month") { "month" } else { "day" };
-    let (key, width) = match column {
-        "" => (format!("workspace, {day}, link, revision"), 8),
-        column => (format!("workspace, {day}, link, revision, {column}"), 9),
-    };
+    let day = if table == "clicks_by_hour" { "month" } else { "day" };
+    let key = format!("workspace, {day}, link, revision, {column}");
     let rows: Vec<_> = rollup.iter().collect();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let text = adding(tx, table, &key, chunk.len(), width);
+        let text = adding(tx, table, &key, chunk.len(), 9);
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, link, revision, dimension), counts) in chunk {
             query = query.bind(*workspace).bind(i64::from(*day)).bind(link.as_i64()).bind(*revision);
             query = match value(dimension) {
-                Some(Text(text)) => query.bind(text),
-                Some(Number(number)) => query.bind(number),
-                None => query,
+                Text(text) => query.bind(text),
+                Number(number) => query.bind(number),
             };
+            query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
+        }
+        query.execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// A part's name and value in the tables.
+fn words(part: &Part) -> (&'static str, String) {
+    match part {
+        Part::All => ("all", String::new()),
+        Part::Country(code) => ("country", country(code)),
+        Part::Device(device) => ("device", device.as_str().to_owned()),
+        Part::Hour(hour) => ("hour", hour.to_string()),
+    }
+}
+
+async fn add_by_month(tx: &mut Tx, by_month: &BTreeMap<Key<'_, Part>, Counts>) -> Result<(), LedgerError> {
+    let rows: Vec<_> = by_month.iter().collect();
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let key = "workspace, month, link, revision, part, value";
+        let text = adding(tx, "clicks_by_month", key, chunk.len(), 10);
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for ((workspace, month, link, revision, part), counts) in chunk {
+            let (part, value) = words(part);
+            query = query.bind(*workspace).bind(i64::from(*month)).bind(link.as_i64()).bind(*revision);
+            query = query.bind(part).bind(value);
             query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
         }
         query.execute(&mut **tx).await?;
@@ -137,12 +157,7 @@ async fn add_in_all(tx: &mut Tx, in_all: &BTreeMap<(&str, i32, Part), Counts>) -
         let text = adding(tx, "clicks_in_all", "workspace, day, part, value", chunk.len(), 8);
         let mut query = sqlx::query(AssertSqlSafe(text));
         for ((workspace, day, part), counts) in chunk {
-            let (part, value) = match part {
-                Part::All => ("all", String::new()),
-                Part::Country(code) => ("country", country(code)),
-                Part::Device(device) => ("device", device.as_str().to_owned()),
-                Part::Hour(hour) => ("hour", hour.to_string()),
-            };
+            let (part, value) = words(part);
             query = query.bind(*workspace).bind(i64::from(*day)).bind(part).bind(value);
             query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
         }

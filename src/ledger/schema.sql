@@ -328,28 +328,30 @@ CREATE TABLE credits (
   position_based_weight BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no, n)
 );
--- Sums over long times read one of two indexes alone and in order, and never a row; so do those of rivals. Short
--- times by the other clocks are few rows.
+-- Sums read one of these indexes alone and in order, and never a row; so do those of rivals.
 CREATE INDEX credits_by_link ON credits (workspace, link, revision, order_day, click_day, cash_day, event, kind, source,
   country, device, first_touch, last_touch, linear, time_decay, position_based,
   first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight) WHERE link IS NOT NULL;
 CREATE INDEX credits_by_order_day ON credits (workspace, event, order_day, source, country, device, kind, link, revision,
-  click_day, first_touch, last_touch, linear, time_decay, position_based,
+  click_day, conversion, first_touch, last_touch, linear, time_decay, position_based,
   first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_click_day ON credits (workspace, click_day, order_day);
-CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day);
-CREATE INDEX credits_of_rivals ON credits (workspace, event, order_day, cash_day, source, kind, conversion,
+CREATE INDEX credits_by_click_day ON credits (workspace, event, click_day, source, country, device, kind, link, revision,
+  order_day, conversion, first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_by_cash_day ON credits (workspace, event, cash_day, source, country, device, kind, link, revision,
+  conversion, first_touch, last_touch, linear, time_decay, position_based,
+  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
+CREATE INDEX credits_of_rivals ON credits (workspace, link, event, order_day, cash_day, source, kind, conversion,
   first_touch, last_touch, linear, time_decay, position_based) WHERE link IS NULL;
 
--- Journeys that ended without a conversion, counted before they expire: markov reads them as null paths.
+-- Journeys that ended without a conversion, counted before they expire: markov reads them as null paths. Those of
+-- a day in one row: a row for each path costs SQL more than reading a hundred of them.
 CREATE TABLE path_counts (
   workspace TEXT NOT NULL,
   event     TEXT NOT NULL,            -- the conversion that they did not come to
   day       BIGINT NOT NULL,          -- of the last click
-  hash      TEXT NOT NULL,            -- of the path, which may be longer than an index takes
-  path      TEXT NOT NULL,            -- link.revision of each click, in order, spaces between them
-  nulls     BIGINT NOT NULL,          -- how many journeys
-  PRIMARY KEY (workspace, event, day, hash)
+  paths     TEXT NOT NULL,            -- a line for each: how many journeys, then link.revision of each click, in order
+  PRIMARY KEY (workspace, event, day)
 );
 -- Up to which day (exclusive) path counts are final; from it on they are counted anew now and then.
 CREATE TABLE path_folds (
@@ -372,14 +374,16 @@ CREATE TABLE clicks_by_day (
   PRIMARY KEY (workspace, day, link, revision)
 ) WITHOUT ROWID;
 CREATE INDEX clicks_by_link ON clicks_by_day (link, revision, day, human, duplicate, bot, preview, prefetch, uniques);
--- The same by month, for reports over long times.
+-- The same by month, for reports over long times: alone, by country and by device.
 CREATE TABLE clicks_by_month (
   workspace TEXT NOT NULL,
+  part      TEXT NOT NULL,            -- all | country | device
+  value     TEXT NOT NULL,            -- empty for all
   link      BIGINT NOT NULL,
   revision  BIGINT NOT NULL,
   month     BIGINT NOT NULL,          -- first day of the month, as a day number
   human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
-  PRIMARY KEY (workspace, month, link, revision)
+  PRIMARY KEY (workspace, part, link, revision, month, value)
 ) WITHOUT ROWID;
 -- Of all links together: by day alone, by country, by device, and by month and hour of the week.
 CREATE TABLE clicks_in_all (
@@ -414,7 +418,7 @@ CREATE TABLE clicks_by_hour (
   hour      BIGINT NOT NULL,          -- hour of the week, 0 is Monday 00:00
   link      BIGINT NOT NULL, revision BIGINT NOT NULL,
   human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
-  PRIMARY KEY (workspace, month, hour, link, revision)
+  PRIMARY KEY (workspace, link, revision, month, hour)
 ) WITHOUT ROWID;
 
 -- Ids of clicks counted of late, one row per committed batch, to tell replayed entries apart (Redis only).

@@ -26,13 +26,18 @@ pub async fn attribution(
     let used = sums::days(ledger, workspace).await?;
     let slice = request.slice(workspace, zone, used, as_of_ms)?;
 
-    let Gathered { rows, totals, models, rival, mut problems } =
-        gather(ledger, &slice, request, &frame).await?;
-    let orders = sums::received(ledger, &slice).await?;
-    let moved = match (slice.clock, request.model.main()) {
-        (Clock::Click, OneModel::Touches(model)) => sums::moved(ledger, &slice, model.as_str()).await?,
-        _ => (Amounts::default(), Amounts::default()),
+    let moved = async {
+        match (slice.clock, request.model.main()) {
+            (Clock::Click, OneModel::Touches(model)) => {
+                Ok(sums::moved(ledger, &slice, model.as_str()).await?)
+            }
+            _ => Ok((Amounts::default(), Amounts::default())),
+        }
     };
+    let received = async { Ok(sums::received(ledger, &slice).await?) };
+    let pending = async { Ok::<_, ReportError>(sums::pending(ledger, workspace).await?) };
+    let (Gathered { rows, totals, models, rival, mut problems }, orders, moved, pending) =
+        tokio::try_join!(gather(ledger, &slice, request, &frame), received, moved, pending)?;
     let filtered = slice.filters.iter().any(|(dimension, _)| *dimension != Dimension::Source);
     let credits = totals.figures.credits;
     let credited = Amounts { revenue_minor: credits.revenue_minor, refunds_minor: credits.refunds_minor };
@@ -40,7 +45,6 @@ pub async fn attribution(
     problems.extend(difference);
     problems.extend(missing_rates(ledger, &slice, &orders).await?);
     problems.extend(basis_fallback(&orders, settings));
-    let pending = sums::pending(ledger, workspace).await?;
     if pending > 0 {
         let detail = format!("received orders that are not evaluated yet: {pending}");
         problems.push(Problem { code: "pending", detail });

@@ -6,6 +6,7 @@
 //! same way. Every split is by largest remainder, so what was booked is what is reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Problem;
 use crate::attribution::credit::split_billionths as apportion;
@@ -68,12 +69,12 @@ pub async fn spread(
         for part in parts {
             let target = &part.booking.target;
             let clicked = clicks.get(&(target.clone(), part.day));
-            let nothing = [(nothing_under(slice, by, scope, target), 0)];
-            let members: Vec<(Atom, i64)>;
-            let atoms: &[(Atom, i64)] = match (clicked, under.get(target)) {
+            let nothing = [(Arc::new(nothing_under(slice, by, scope, target)), 0)];
+            let members: Vec<(Arc<Atom>, i64)>;
+            let atoms: &[(Arc<Atom>, i64)] = match (clicked, under.get(target)) {
                 (Some(clicked), _) => clicked,
                 (None, Some(atoms)) => {
-                    members = atoms.iter().map(|atom| (atom.clone(), 0)).collect();
+                    members = atoms.iter().map(|atom| (Arc::clone(atom), 0)).collect();
                     &members
                 }
                 (None, None) => &nothing,
@@ -152,7 +153,7 @@ async fn all_under(
     slice: &Slice,
     by: Dimension,
     parts: &[&DayPart<'_>],
-) -> Result<BTreeMap<Key, Vec<Atom>>, LedgerError> {
+) -> Result<BTreeMap<Key, Vec<Arc<Atom>>>, LedgerError> {
     let targets: BTreeSet<Key> = parts.iter().map(|part| part.booking.target.clone()).collect();
     members(ledger, slice, by, parts[0].booking.scope, &targets).await
 }
@@ -163,10 +164,10 @@ async fn clicks_where_needed(
     slice: &Slice,
     by: Dimension,
     parts: &[&DayPart<'_>],
-    under: &BTreeMap<Key, Vec<Atom>>,
+    under: &BTreeMap<Key, Vec<Arc<Atom>>>,
 ) -> Result<DayClicks, LedgerError> {
     let scope = parts[0].booking.scope;
-    let differ = |atoms: &[Atom]| {
+    let differ = |atoms: &[Arc<Atom>]| {
         atoms.iter().any(|atom| (&atom.key, atom.passes) != (&atoms[0].key, atoms[0].passes))
     };
     if scope == Dimension::Link {
@@ -219,11 +220,11 @@ fn day_share(amount_minor: i64, days: i64, day: i64) -> i64 {
 }
 
 /// One part per atom, which are ordered by unit: first over the units by their clicks, then within each.
-fn over_atoms(minor: i64, atoms: &[(Atom, i64)]) -> Vec<i64> {
-    let units: Vec<&[(Atom, i64)]> = atoms.chunk_by(|(a, _), (b, _)| a.unit == b.unit).collect();
-    let sum = |unit: &&[(Atom, i64)]| unit.iter().map(|(_, clicks)| clicks).sum();
+fn over_atoms(minor: i64, atoms: &[(Arc<Atom>, i64)]) -> Vec<i64> {
+    let units: Vec<&[(Arc<Atom>, i64)]> = atoms.chunk_by(|(a, _), (b, _)| a.unit == b.unit).collect();
+    let sum = |unit: &&[(Arc<Atom>, i64)]| unit.iter().map(|(_, clicks)| clicks).sum();
     let per_unit = apportion(minor, &units.iter().map(sum).collect::<Vec<i64>>());
-    let within = |(unit, minor): (&&[(Atom, i64)], i64)| {
+    let within = |(unit, minor): (&&[(Arc<Atom>, i64)], i64)| {
         apportion(minor, &unit.iter().map(|(_, clicks)| *clicks).collect::<Vec<i64>>())
     };
     units.iter().zip(per_unit).flat_map(within).collect()
@@ -246,9 +247,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn atom(unit: &str, key: &str, clicks: i64) -> (Atom, i64) {
+    fn atom(unit: &str, key: &str, clicks: i64) -> (Arc<Atom>, i64) {
         let text = |s: &str| Key::Text(s.to_owned());
-        (Atom { unit: text(unit), key: text(key), passes: true }, clicks)
+        (Arc::new(Atom { unit: text(unit), key: text(key), passes: true }), clicks)
     }
 
     #[test]
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_day_goes_to_posts_by_clicks_and_then_to_rows() {
-        let check = |minor, atoms: &[(Atom, i64)], expected: &[i64]| {
+        let check = |minor, atoms: &[(Arc<Atom>, i64)], expected: &[i64]| {
             assert_eq!(over_atoms(minor, atoms), expected);
         };
         check(100, &[atom("a", "a", 3), atom("b", "b", 1)], &[75, 25]);
@@ -288,7 +289,7 @@ mod tests {
             prop_assert_eq!(shares.iter().sum::<i64>(), amount);
             prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
 
-            let mut atoms: Vec<(Atom, i64)> =
+            let mut atoms: Vec<(Arc<Atom>, i64)> =
                 clicks.iter().map(|(unit, key, n)| atom(&unit.to_string(), &key.to_string(), *n)).collect();
             atoms.sort();
             prop_assert_eq!(over_atoms(amount, &atoms).iter().sum::<i64>(), amount);

@@ -10,8 +10,11 @@ use super::frame::Frame;
 use super::period::{self, Paths};
 use super::{Figures, OneModel, Problem, ReportError, ReportModel, ReportRequest};
 use crate::attribution::models::Model;
+use crate::domain::money::Currency;
 use crate::domain::time::hour_of_week;
-use crate::ledger::reports::{self as sums, Amounts, Clicks, Credits, Dimension, Key, Slice};
+use crate::ledger::reports::{
+    self as sums, Amounts, Assigned, Assists, Clicks, Credits, Dimension, Key, Slice,
+};
 use crate::ledger::{Ledger, LedgerError};
 
 /// Milliseconds in a quarter of an hour.
@@ -50,13 +53,16 @@ pub async fn gather(
         extras::by_published_hour(ledger, &slice.workspace, zone, &mut all).await?;
         return Ok(all);
     }
-    clicks(ledger, slice, request.by, &mut all).await?;
-    credits(ledger, slice, request, zone, &mut all).await?;
-    if let OneModel::Touches(model) = request.model.main() {
-        assigned(ledger, slice, request.by, zone, model, &mut all).await?;
-    }
-    if costs::are_known(slice, request.by) {
-        let (by_row, missing) = costs::spread(ledger, slice, request.by, currency).await?;
+    // None needs another, so they read side by side; those that take longest begin.
+    let (assists, asked, costs, clicks) = tokio::try_join!(
+        assists(ledger, slice, request.by),
+        ask(ledger, slice, request),
+        spread(ledger, slice, request.by, currency),
+        sums::clicks(ledger, slice, request.by),
+    )?;
+    add_clicks(request.by, clicks, &mut all)?;
+    add_credits(ledger, slice, request, zone, asked, &mut all).await?;
+    if let Some((by_row, missing)) = costs {
         all.problems.extend(missing);
         let mut whole = Cost::default();
         for (key, cost) in by_row {
@@ -66,8 +72,7 @@ pub async fn gather(
         }
         all.totals.figures.cost = Some(whole);
     }
-    if request.by != Dimension::HourOfWeek {
-        let assists = sums::assists(ledger, slice, request.by).await?;
+    if let Some(assists) = assists {
         for (key, conversions) in assists.by_key {
             all.rows.entry(key).or_default().figures.assisted = Some(conversions);
         }
@@ -105,17 +110,34 @@ pub(super) fn rows_of(by: Dimension, key: &Key, zone: &TimeZone) -> Result<Vec<K
     })
 }
 
-async fn clicks(
+/// What of the report only some keys have.
+async fn assists(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Option<Assists>, LedgerError> {
+    match by {
+        Dimension::HourOfWeek => Ok(None),
+        _ => sums::assists(ledger, slice, by).await.map(Some),
+    }
+}
+
+type Spread = (BTreeMap<Key, Cost>, Vec<Problem>);
+
+async fn spread(
     ledger: &Ledger,
     slice: &Slice,
     by: Dimension,
-    all: &mut Gathered,
-) -> Result<(), ReportError> {
+    currency: Currency,
+) -> Result<Option<Spread>, LedgerError> {
+    match costs::are_known(slice, by) {
+        true => costs::spread(ledger, slice, by, currency).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+fn add_clicks(by: Dimension, clicks: Vec<(Key, Clicks)>, all: &mut Gathered) -> Result<(), LedgerError> {
     if by == Dimension::Source {
         return Ok(());
     }
     let whole = all.totals.figures.clicks.insert(Clicks::default());
-    for (key, clicks) in sums::clicks(ledger, slice, by).await? {
+    for (key, clicks) in clicks {
         // The rollup by hour has hours already.
         let keys = if by == Dimension::HourOfWeek { vec![key] } else { rows_of(by, &key, &TimeZone::UTC)? };
         for key in keys {
@@ -126,25 +148,48 @@ async fn clicks(
     Ok(())
 }
 
-/// The credits of the main model and, where all are asked for, of every model.
-async fn credits(
-    ledger: &Ledger,
-    slice: &Slice,
-    request: &ReportRequest,
-    zone: &TimeZone,
-    all: &mut Gathered,
-) -> Result<(), ReportError> {
-    let by = request.by;
+/// What the ledger holds of the models whose credits it keeps.
+#[derive(Default)]
+struct Asked {
+    models: Vec<Model>,
+    /// One of each model.
+    credits: Vec<(Key, Vec<Credits>)>,
+    /// Of the main model, and so are assigned values.
+    rival: Amounts,
+    assigned: Option<Vec<(Key, Assigned)>>,
+}
+
+async fn ask(ledger: &Ledger, slice: &Slice, request: &ReportRequest) -> Result<Asked, LedgerError> {
     let models = match request.model {
         ReportModel::One(OneModel::Touches(model)) => vec![model],
         ReportModel::One(_) => Vec::new(),
         ReportModel::All { .. } => Model::ALL.to_vec(),
     };
+    let OneModel::Touches(main) = request.model.main() else { return Ok(Asked::default()) };
+    let columns: Vec<&'static str> = models.iter().map(|model| model.as_str()).collect();
+    let (credits, rival, assigned) = tokio::try_join!(
+        sums::credits(ledger, slice, request.by, &columns),
+        sums::rival_share(ledger, slice, main.as_str()),
+        sums::assigned(ledger, slice, request.by, main.as_str()),
+    )?;
+    Ok(Asked { models, credits, rival, assigned: Some(assigned) })
+}
+
+/// The credits of the main model and, where all are asked for, of every model.
+async fn add_credits(
+    ledger: &Ledger,
+    slice: &Slice,
+    request: &ReportRequest,
+    zone: &TimeZone,
+    asked: Asked,
+    all: &mut Gathered,
+) -> Result<(), ReportError> {
+    let by = request.by;
+    let Asked { models, credits, rival, assigned } = asked;
     let side_by_side = matches!(request.model, ReportModel::All { .. });
     let main = models.iter().position(|model| request.model.main() == OneModel::Touches(*model));
     if let Some(main) = main {
-        let columns: Vec<&'static str> = models.iter().map(|model| model.as_str()).collect();
-        for (key, credits) in sums::credits(ledger, slice, by, &columns).await? {
+        for (key, credits) in credits {
             let keys = rows_of(by, &key, zone)?;
             for key in keys.into_iter().map(Some).chain([None]) {
                 let into = match key {
@@ -158,11 +203,14 @@ async fn credits(
                 }
             }
         }
-        all.rival = sums::rival_share(ledger, slice, columns[main]).await?;
+        all.rival = rival;
         if side_by_side {
             all.totals.by_model.resize(models.len(), Credits::default());
-            all.models = columns;
+            all.models = models.iter().map(|model| model.as_str()).collect();
         }
+    }
+    if let Some(assigned) = assigned {
+        add_assigned(by, zone, assigned, all)?;
     }
     let of_period = match request.model {
         ReportModel::One(model) if model.is_of_period() => vec![model],
@@ -218,16 +266,14 @@ async fn credits(
     Ok(())
 }
 
-async fn assigned(
-    ledger: &Ledger,
-    slice: &Slice,
+fn add_assigned(
     by: Dimension,
     zone: &TimeZone,
-    model: Model,
+    values: Vec<(Key, Assigned)>,
     all: &mut Gathered,
-) -> Result<(), ReportError> {
+) -> Result<(), LedgerError> {
     let mut whole = 0;
-    for (key, assigned) in sums::assigned(ledger, slice, by, model.as_str()).await? {
+    for (key, assigned) in values {
         let value = i128::from(assigned.value_minor) * i128::from(assigned.weight);
         for key in rows_of(by, &key, zone)? {
             *all.rows.entry(key).or_default().figures.assigned_value.get_or_insert_default() += value;

@@ -71,10 +71,12 @@ impl Paths {
         if all.paths.is_empty() {
             return Ok(all);
         }
-        for (keys, nulls) in sums::null_paths(ledger, slice, by).await? {
-            let ours = keys.into_iter().map(PathKey::Ours);
-            let numbers = ours.map(|key| all.keys.insert_full(key).0).collect();
-            all.paths.entry(numbers).or_default().nulls += nulls;
+        let nulls = sums::null_paths(ledger, slice, by).await?;
+        let numbers: Vec<usize> =
+            nulls.keys.into_iter().map(|key| all.keys.insert_full(PathKey::Ours(key)).0).collect();
+        for (path, nulls) in nulls.paths {
+            let path = path.into_iter().map(|key| numbers[key]).collect();
+            all.paths.entry(path).or_default().nulls += nulls;
         }
         Ok(all)
     }

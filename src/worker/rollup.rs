@@ -76,8 +76,8 @@ pub type Key<'a, D> = (&'a str, i32, LinkId, i64, D);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rollups<'a> {
     pub by_day: BTreeMap<Key<'a, ()>, Counts>,
-    /// The day is the first of the month.
-    pub by_month: BTreeMap<Key<'a, ()>, Counts>,
+    /// The day is the first of the month; all, by country and by device.
+    pub by_month: BTreeMap<Key<'a, Part>, Counts>,
     pub by_country: BTreeMap<Key<'a, [u8; 2]>, Counts>,
     pub by_device: BTreeMap<Key<'a, Device>, Counts>,
     pub by_referrer: BTreeMap<Key<'a, &'a str>, Counts>,
@@ -156,7 +156,9 @@ pub fn count<'a>(
         let Alike { workspace, local: Local { day, month, hour }, country, device, .. } = alike;
         let at = (workspace, alike.link, alike.revision);
         add(&mut rollups.by_day, at, day, (), counts);
-        add(&mut rollups.by_month, at, month, (), counts);
+        for part in [Part::All, Part::Country(country), Part::Device(device)] {
+            add(&mut rollups.by_month, at, month, part, counts);
+        }
         add(&mut rollups.by_country, at, day, country, counts);
         add(&mut rollups.by_device, at, day, device, counts);
         add(&mut rollups.by_referrer, at, day, alike.referrer, counts);

@@ -112,7 +112,7 @@ impl Server {
         .await;
         let month = day_number(day_date(i32::try_from(day).unwrap()).first_of_month());
         self.sql(format!(
-            "INSERT INTO clicks_by_month SELECT workspace, id, 1, {month}, {human}, {human}, {bots}, {human} + {bots} \
+            "INSERT INTO clicks_by_month SELECT workspace, 'all', '', id, 1, {month}, {human}, {human}, {bots}, {human} + {bots} \
              FROM links WHERE slug = '{slug}'"
         ))
         .await;

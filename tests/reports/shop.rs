@@ -161,7 +161,9 @@ impl Shop {
         let link = LinkId::from_i64(link).unwrap();
         let added = Rollups {
             by_day: [((WORKSPACE, day, link, 1, ()), counts)].into(),
-            by_month: [((WORKSPACE, month, link, 1, ()), counts)].into(),
+            by_month: [Part::All, Part::Country(*b"DE"), Part::Device(Device::Mobile)]
+                .map(|part| ((WORKSPACE, month, link, 1, part), counts))
+                .into(),
             by_country: [((WORKSPACE, day, link, 1, *b"DE"), counts)].into(),
             by_device: [((WORKSPACE, day, link, 1, Device::Mobile), counts)].into(),
             in_all: [Part::All, Part::Country(*b"DE"), Part::Device(Device::Mobile)]

@@ -1,6 +1,6 @@
 //! Conversions that a key has touched without being their last touch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::Row;
 
@@ -32,29 +32,39 @@ pub async fn assists(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<As
             journeys.push((group, steps(journey)?));
         }
     }
-    let links = links_of(journeys.iter().flat_map(|(_, steps)| steps));
-    let keys = LinkKeys::load(ledger, slice, by, &links).await?;
+    let links = match by.is_of_link() || slice.filters_links() {
+        true => links_of(journeys.iter().flat_map(|(_, steps)| steps)),
+        false => Vec::new(),
+    };
+    let mut keys = LinkKeys::load(ledger, slice, by, &links).await?;
     let in_slice = |touch: &Touch<'_>| {
         slice.clock != Clock::Click || (slice.from_day..slice.to_day).contains(&touch.day)
     };
-    let mut assists = Assists::default();
+    let mut whole = 0;
+    // By the keys' numbers.
+    let mut counts: Vec<i64> = Vec::new();
+    let (mut touched, mut ended_by) = (Vec::new(), Vec::new());
     for (group, steps) in &journeys {
         let Some((last, before)) = steps.split_last() else { continue };
-        let mut touched: BTreeSet<Key> = BTreeSet::new();
-        for touch in before.iter().filter_map(|step| passing(&keys, slice, step)).filter(in_slice) {
-            touched.extend(keys_of(&keys, slice, by, group, &touch)?);
+        touched.clear();
+        ended_by.clear();
+        for step in before {
+            if let Some(touch) = passing(&keys, slice, step).filter(in_slice) {
+                add_keys(&mut keys, slice, by, group, &touch, &mut touched)?;
+            }
         }
-        let ended_by = match passing(&keys, slice, last) {
-            Some(last) => Some(keys_of(&keys, slice, by, group, &last)?),
-            None => None,
-        };
-        assists.whole += i64::from(!touched.is_empty() && ended_by.is_none());
-        let ended_by = ended_by.unwrap_or_default();
-        for key in touched.into_iter().filter(|key| !ended_by.contains(key)) {
-            *assists.by_key.entry(key).or_default() += 1;
+        let last = passing(&keys, slice, last);
+        if let Some(last) = &last {
+            add_keys(&mut keys, slice, by, group, last, &mut ended_by)?;
         }
+        whole += i64::from(!touched.is_empty() && last.is_none());
+        touched.sort_unstable();
+        touched.dedup();
+        counts.resize(keys.keys.len(), 0);
+        touched.iter().filter(|key| !ended_by.contains(key)).for_each(|key| counts[*key] += 1);
     }
-    Ok(assists)
+    let counted = keys.keys.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+    Ok(Assists { by_key: counted.collect(), whole })
 }
 
 /// Our touch, if the filters let it pass.
@@ -91,14 +101,15 @@ async fn lines(ledger: &Ledger, slice: &Slice) -> Result<Vec<Lines>, LedgerError
     rows.iter().map(line).collect()
 }
 
-/// The report's rows that a touch belongs to.
-fn keys_of(
-    keys: &LinkKeys,
+/// The numbers of the report's rows that a touch belongs to.
+fn add_keys(
+    keys: &mut LinkKeys,
     slice: &Slice,
     by: Dimension,
     group: &Lines,
     touch: &Touch<'_>,
-) -> Result<Vec<Key>, LedgerError> {
+    into: &mut Vec<usize>,
+) -> Result<(), LedgerError> {
     let day = match slice.clock {
         Clock::Click => touch.day,
         Clock::Order | Clock::Cash => group.order_day,
@@ -107,7 +118,7 @@ fn keys_of(
         "" => Key::None,
         text => Key::Text(text.to_owned()),
     };
-    Ok(vec![match by {
+    let key = match by {
         Dimension::Source => text(&group.source),
         Dimension::Country => text(touch.country),
         Dimension::Device => text(touch.device),
@@ -117,6 +128,11 @@ fn keys_of(
             let day = i32::try_from(day).map_err(|_| LedgerError::Damaged(format!("day {day}")))?;
             Key::Number(i64::from(day_number(day_date(day).first_of_month())))
         }
-        _ => return Ok(keys.of(touch).to_vec()),
-    }])
+        _ => {
+            into.extend(keys.of(touch));
+            return Ok(());
+        }
+    };
+    into.push(keys.keys.insert_full(key).0);
+    Ok(())
 }

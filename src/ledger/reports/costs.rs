@@ -1,6 +1,7 @@
 //! What the spreading of costs needs: bookings, what stands under them, clicks by day, rates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -76,7 +77,7 @@ pub async fn members(
     by: Dimension,
     scope: Dimension,
     targets: &BTreeSet<Key>,
-) -> Result<BTreeMap<Key, Vec<Atom>>, LedgerError> {
+) -> Result<BTreeMap<Key, Vec<Arc<Atom>>>, LedgerError> {
     let mut query = atoms(slice, by, scope, "r.link", "");
     query.push(
         " FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
@@ -85,9 +86,9 @@ pub async fn members(
     );
     query.text(&slice.workspace);
     and_targets(&mut query, scope, "r.link", targets);
-    let mut under: BTreeMap<Key, Vec<Atom>> = BTreeMap::new();
+    let mut under: BTreeMap<Key, Vec<Arc<Atom>>> = BTreeMap::new();
     for row in query.fetch(ledger).await? {
-        under.entry(key(&row, 0, scope)?).or_default().push(atom(&row, by)?);
+        under.entry(key(&row, 0, scope)?).or_default().push(Arc::new(atom(&row, by)?));
     }
     if scope != Dimension::Link {
         // A post without links stands for itself; what only links have, it lacks.
@@ -105,7 +106,7 @@ pub async fn members(
             if !matches!(by, Dimension::Post | Dimension::Network | Dimension::Campaign | Dimension::Kind) {
                 atom.key = Key::Unallocated;
             }
-            under.entry(key(&row, 0, scope)?).or_default().push(atom);
+            under.entry(key(&row, 0, scope)?).or_default().push(Arc::new(atom));
         }
     }
     for atoms in under.values_mut() {
@@ -116,7 +117,7 @@ pub async fn members(
 }
 
 /// Human clicks by target, day and atom, atoms in order.
-pub type DayClicks = BTreeMap<(Key, i64), Vec<(Atom, i64)>>;
+pub type DayClicks = BTreeMap<(Key, i64), Vec<(Arc<Atom>, i64)>>;
 
 /// The clicks under some targets of one scope on some days (half-open), as links stood when clicked.
 pub async fn day_clicks(
@@ -127,25 +128,36 @@ pub async fn day_clicks(
     targets: &BTreeSet<Key>,
     (from_day, to_day): (i64, i64),
 ) -> Result<DayClicks, LedgerError> {
-    let mut query = atoms(slice, by, scope, "g.link", ", g.day, CAST(SUM(g.human) AS BIGINT)");
-    // The links first (SQLite keeps the order of a cross join): they are fewer than the days of all links.
+    // The days of each link in one row: a row for each costs SQL more than reading a hundred of them here.
+    let mut query = atoms(slice, by, scope, "r.link", "");
     query.push(
-        " FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
-          CROSS JOIN clicks_by_day g WHERE r.workspace = ",
+        ", (SELECT string_agg(g.day || ' ' || g.human, '\n') FROM clicks_by_day g
+            WHERE g.link = r.link AND g.revision = r.revision AND g.human > 0 AND g.day >= ",
     );
-    query.text(&slice.workspace).push(" AND g.link = r.link AND g.revision = r.revision");
-    query.push(" AND g.human > 0 AND g.day >= ").number(from_day).push(" AND g.day < ").number(to_day);
-    and_targets(&mut query, scope, "g.link", targets);
-    query.push(" GROUP BY 1, 2, 3, 4, 5, 6");
-    let mut clicks = DayClicks::new();
+    query.number(from_day).push(" AND g.day < ").number(to_day);
+    query.push(
+        ") FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
+           WHERE r.workspace = ",
+    );
+    query.text(&slice.workspace);
+    and_targets(&mut query, scope, "r.link", targets);
+    let mut clicks: BTreeMap<Key, BTreeMap<i64, BTreeMap<Arc<Atom>, i64>>> = BTreeMap::new();
     for row in query.fetch(ledger).await? {
-        let day: i64 = row.try_get(5)?;
-        clicks.entry((key(&row, 0, scope)?, day)).or_default().push((atom(&row, by)?, row.try_get(6)?));
+        let Some(lines) = row.try_get::<Option<&str>, _>(5)? else { continue };
+        let atom = Arc::new(atom(&row, by)?);
+        let days = clicks.entry(key(&row, 0, scope)?).or_default();
+        for line in lines.split('\n') {
+            let damaged = || LedgerError::Damaged(format!("clicks of a day {line:?}"));
+            let (day, human) = line.split_once(' ').ok_or_else(damaged)?;
+            let (day, human): (i64, i64) =
+                (day.parse().map_err(|_| damaged())?, human.parse().map_err(|_| damaged())?);
+            *days.entry(day).or_default().entry(Arc::clone(&atom)).or_default() += human;
+        }
     }
-    for atoms in clicks.values_mut() {
-        atoms.sort();
-    }
-    Ok(clicks)
+    let of_target = |(target, days): (Key, BTreeMap<i64, BTreeMap<Arc<Atom>, i64>>)| {
+        days.into_iter().map(move |(day, atoms)| ((target.clone(), day), atoms.into_iter().collect()))
+    };
+    Ok(clicks.into_iter().flat_map(of_target).collect())
 }
 
 /// `SELECT` target, post, link without a post, row key, passes, and more.

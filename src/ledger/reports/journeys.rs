@@ -2,8 +2,10 @@
 //!
 //! Many come in a row of text: a row for each touch costs SQL more than reading a hundred of them here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 use sqlx::Row;
 
 use super::{Amounts, Dimension, Key, Query, Slice, key, tags_of};
@@ -47,17 +49,24 @@ fn step(text: &str) -> Result<Step<'_>, LedgerError> {
 
 /// The links of some journeys.
 pub(super) fn links_of<'a>(steps: impl Iterator<Item = &'a Step<'a>>) -> Vec<i64> {
-    let links: BTreeSet<i64> = steps
+    let links: HashSet<i64, RandomState> = steps
         .filter_map(|step| match step {
             Step::Ours(touch) => Some(touch.link.0),
             Step::Rival(_) => None,
         })
         .collect();
-    links.into_iter().collect()
+    let mut links: Vec<i64> = links.into_iter().collect();
+    links.sort_unstable();
+    links
 }
 
-/// The key of each revision of some links, and whether it passes the slice's filters of links.
-pub(super) struct LinkKeys(BTreeMap<(i64, i64), (Vec<Key>, bool)>);
+/// What some journeys are looked at for: the keys of each revision of each link, and whether it passes the slice's
+/// filters of links. Keys go by number: comparing and copying them for each touch would take most of the time.
+pub(super) struct LinkKeys {
+    /// By number.
+    pub keys: IndexSet<Key>,
+    links: HashMap<(i64, i64), (Vec<usize>, bool), RandomState>,
+}
 
 impl LinkKeys {
     pub async fn load(
@@ -66,9 +75,9 @@ impl LinkKeys {
         by: Dimension,
         links: &[i64],
     ) -> Result<Self, LedgerError> {
-        let mut keys = BTreeMap::new();
+        let mut all = Self { keys: IndexSet::from([Key::None]), links: HashMap::default() };
         if !by.is_of_link() && !slice.filters_links() {
-            return Ok(Self(keys));
+            return Ok(all);
         }
         let key_sql = match by {
             Dimension::Link => "r.link",
@@ -93,10 +102,11 @@ impl LinkKeys {
                     by if by.is_of_link() => vec![key(&row, 3, by)?],
                     _ => Vec::new(),
                 };
-                keys.insert((row.try_get(0)?, row.try_get(1)?), (own, row.try_get::<i64, _>(2)? == 1));
+                let own = own.into_iter().map(|key| all.keys.insert_full(key).0).collect();
+                all.links.insert((row.try_get(0)?, row.try_get(1)?), (own, row.try_get::<i64, _>(2)? == 1));
             }
         }
-        Ok(Self(keys))
+        Ok(all)
     }
 
     pub fn passes(&self, slice: &Slice, touch: &Touch<'_>) -> bool {
@@ -105,12 +115,12 @@ impl LinkKeys {
         };
         is(Dimension::Country, touch.country)
             && is(Dimension::Device, touch.device)
-            && (!slice.filters_links() || self.0.get(&touch.link).is_some_and(|(_, passes)| *passes))
+            && (!slice.filters_links() || self.links.get(&touch.link).is_some_and(|(_, passes)| *passes))
     }
 
-    /// A link that is not known has no key.
-    pub fn of(&self, touch: &Touch<'_>) -> &[Key] {
-        self.0.get(&touch.link).map_or(&[Key::None], |(keys, _)| keys)
+    /// By number. A link that is not known has no key.
+    pub fn of(&self, touch: &Touch<'_>) -> &[usize] {
+        self.links.get(&touch.link).map_or(&[0], |(keys, _)| keys)
     }
 }
 
@@ -161,7 +171,9 @@ pub async fn journeys(
     let links = links_of(read.iter().flat_map(|(_, steps)| steps));
     let keys = LinkKeys::load(ledger, slice, by, &links).await?;
     let key_of = |step: &Step<'_>| match step {
-        Step::Ours(touch) => PathKey::Ours(keys.of(touch).first().cloned().unwrap_or(Key::None)),
+        Step::Ours(touch) => {
+            PathKey::Ours(keys.of(touch).first().map_or(Key::None, |key| keys.keys[*key].clone()))
+        }
         Step::Rival(channel) => PathKey::Rival((*channel).to_owned()),
     };
     let path = |(amounts, steps): (Amounts, Vec<Step<'_>>)| JourneyPath {

@@ -26,7 +26,7 @@ pub use extras::{
 };
 pub use figures::{Assigned, Clicks, Credits, assigned, clicks, credits};
 pub use journeys::{JourneyPath, PathKey, journeys};
-pub use null_paths::null_paths;
+pub use null_paths::{NullPaths, null_paths};
 pub use orders::{
     Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
     networks_of_posts, order, orders, post,

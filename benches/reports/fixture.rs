@@ -1,158 +1,17 @@
-//! How long reports take over a year of a busy workspace: `cargo bench --bench reports [-- [--json] [--orders N] [FILE]]`.
-//!
-//! The ledger is made by a fixed seed: 2,000 posts with two links each, 10 million clicks spread evenly
-//! over links and days (so that nearly every link has clicks on every day, which is the hardest case for
-//! counts by day), 100,000 orders of 60,000 customers with one to four touches, and costs of all kinds.
-//! With FILE it is kept there and used again. Each report is asked for several times.
+//! The ledger of a busy workspace over a year, as the worker would have left it; by a fixed seed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use sqlx::AssertSqlSafe;
-use utmost::config::{Attribution, Config};
-use utmost::ledger::{Ledger, Synchronous, Tx, sql};
-use utmost::reports::{CompareRequest, ReportRequest, RetentionRequest, attribution, compare, retention};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use utmost::ledger::{Tx, sql};
 
 const POSTS: i64 = 2_000;
 const LINKS: i64 = 2 * POSTS;
-const ORDERS: i64 = 100_000;
 /// 1 January 2026.
 const FIRST_DAY: i64 = 20_454;
 const DAYS: i64 = 365;
-const ROUNDS: usize = 15;
-
-/// The report and its parameters; a year unless they say otherwise.
-const REPORTS: [(&str, &str); 29] = [
-    ("attribution", "by=post"),
-    ("attribution", "by=post&model=linear"),
-    ("attribution", "by=post&model=all"),
-    ("attribution", "by=post&clock=click"),
-    ("attribution", "by=post&clock=cash"),
-    ("attribution", "by=link"),
-    ("attribution", "by=network"),
-    ("attribution", "by=campaign"),
-    ("attribution", "by=kind"),
-    ("attribution", "by=tag"),
-    ("attribution", "by=utm_source"),
-    ("attribution", "by=source"),
-    ("attribution", "by=country"),
-    ("attribution", "by=device"),
-    ("attribution", "by=day"),
-    ("attribution", "by=week"),
-    ("attribution", "by=month"),
-    ("attribution", "by=hour_of_week"),
-    ("attribution", "by=day&network=instagram"),
-    ("attribution", "by=post&campaign=c7"),
-    ("attribution", "by=post&country=DE"),
-    ("attribution", "by=day&post=post-00042"),
-    ("attribution", "by=post&from=2026-06-01&to=2026-07-01"),
-    ("attribution", "by=network&from=2026-06-11&to=2026-07-11"),
-    ("attribution", "by=network&model=all"),
-    ("compare", "by=network&models=first_touch,linear"),
-    ("compare", "by=post&models=first_touch,linear"),
-    ("retention", ""),
-    ("retention", "by=post"),
-];
-
-struct Arguments {
-    json: bool,
-    orders: i64,
-    file: Option<PathBuf>,
-}
-
-impl Arguments {
-    fn read() -> Self {
-        let mut read = Self { json: false, orders: ORDERS, file: None };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--json" => read.json = true,
-                "--orders" => {
-                    read.orders = arguments.next().and_then(|n| n.parse().ok()).expect("--orders N");
-                }
-                // `cargo bench` adds a flag of its own.
-                "--bench" => {}
-                file => read.file = Some(PathBuf::from(file)),
-            }
-        }
-        read
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let arguments = Arguments::read();
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = arguments.file.unwrap_or_else(|| dir.path().join("ledger.db"));
-    let is_new = !path.exists();
-    let ledger = Ledger::open_sqlite(Path::new(&path), Synchronous::Normal).await.expect("the ledger opens");
-    if is_new {
-        let started = Instant::now();
-        let mut tx = ledger.begin().await.expect("a transaction");
-        fill(&mut tx, arguments.orders).await;
-        tx.commit().await.expect("it commits");
-        eprintln!("made {} in {:.0} s", path.display(), started.elapsed().as_secs_f64());
-    }
-    let settings = Config::from_layers(None, std::iter::empty()).expect("the defaults hold").attribution;
-    if !arguments.json {
-        println!(
-            "{:<55} {:>9} {:>9} {:>7}",
-            "report (a year unless it says otherwise)", "p50 ms", "p99 ms", "rows"
-        );
-    }
-    for (report, query) in REPORTS {
-        let mut pairs: Vec<(&str, &str)> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-        if !query.contains("from=") {
-            pairs.extend([("from", "2026-01-01"), ("to", "2027-01-01")]);
-        }
-        let mut times = Vec::new();
-        let mut rows = 0;
-        for _ in 0..ROUNDS {
-            let started = Instant::now();
-            rows = ask(&ledger, report, &pairs, &settings).await;
-            times.push(started.elapsed().as_secs_f64() * 1000.0);
-        }
-        times.sort_by(f64::total_cmp);
-        // Of so few the 99th of a hundred is the slowest.
-        let (p50, p99) = (times[ROUNDS / 2], times[ROUNDS - 1]);
-        let name = format!("{report} {query}");
-        if arguments.json {
-            println!("{}", serde_json::json!({"report": name, "p50_ms": p50, "p99_ms": p99, "rows": rows}));
-        } else {
-            println!("{name:<55} {p50:>9.1} {p99:>9.1} {rows:>7}");
-        }
-    }
-}
-
-/// A report as the API makes it, JSON included; answers its number of rows.
-async fn ask(ledger: &Ledger, report: &str, pairs: &[(&str, &str)], settings: &Attribution) -> usize {
-    let pairs = pairs.iter().copied();
-    let sheet = match report {
-        "attribution" => {
-            let request = ReportRequest::parse(pairs).expect("a request");
-            let report = attribution(ledger, "default", &request, settings).await.expect("a report");
-            serde_json::to_vec(&report).expect("JSON");
-            return report.rows.len();
-        }
-        "compare" => {
-            let request = CompareRequest::parse(pairs).expect("a request");
-            compare(ledger, "default", &request, settings).await
-        }
-        _ => {
-            let request = RetentionRequest::parse(pairs).expect("a request");
-            retention(ledger, "default", &request, settings).await
-        }
-    }
-    .expect("a report");
-    serde_json::to_vec(&sheet).expect("JSON");
-    sheet.rows.len()
-}
 
 enum Value {
     Text(String),
@@ -236,15 +95,17 @@ fn month_start(day: i64) -> i64 {
     i64::from(utmost::domain::time::day_number(date.first_of_month()))
 }
 
-async fn fill(tx: &mut Tx, count: i64) {
+/// Fills an empty ledger with so many orders and a year of clicks; answers the number of clicks.
+pub async fn fill(tx: &mut Tx, orders_count: i64) -> i64 {
     const NETWORKS: [&str; 6] = ["instagram", "tiktok", "facebook", "x", "linkedin", "youtube"];
     let mut random = StdRng::seed_from_u64(1);
     let mut workspaces = Rows::of("workspaces (id, name, timezone, currency, settings, created_ms)");
     workspaces.add(tx, row!["default", "Bench", "Europe/Berlin", "EUR", "{}", 0]).await;
     workspaces.write(tx).await;
 
-    let mut posts =
-        Rows::of("posts (workspace, id, network, title, campaign, tags, kind, created_ms, updated_ms)");
+    let mut posts = Rows::of(
+        "posts (workspace, id, network, title, published_ms, campaign, tags, kind, created_ms, updated_ms)",
+    );
     let mut revisions = Rows::of(
         "link_revisions (link, revision, from_ms, workspace, post, network, campaign, utm_source, utm_medium, utm_content, tags)",
     );
@@ -253,6 +114,7 @@ async fn fill(tx: &mut Tx, count: i64) {
         let kind = ["video", "image", "text"][(n % 3) as usize];
         let tags = format!("[\"t{}\",\"u{}\"]", n % 10, n % 7);
         let title = format!("Title of post {n}");
+        let published_ms = FIRST_DAY * 86_400_000 + n * 7 * 3_600_000 / 2;
         posts
             .add(
                 tx,
@@ -261,6 +123,7 @@ async fn fill(tx: &mut Tx, count: i64) {
                     id.as_str(),
                     NETWORKS[(n % 6) as usize],
                     title,
+                    published_ms,
                     campaign.as_str(),
                     tags,
                     kind,
@@ -289,8 +152,9 @@ async fn fill(tx: &mut Tx, count: i64) {
     }
     posts.write(tx).await;
     revisions.write(tx).await;
-    clicks(tx, &mut random).await;
-    orders(tx, &mut random, count).await;
+    let clicks = clicks(tx, &mut random).await;
+    null_paths(tx, &mut random).await;
+    orders(tx, &mut random, orders_count).await;
 
     let mut costs = Rows::of(
         "costs (workspace, id, scope, target, amount_minor, currency, from_day, to_day, kind, created_ms)",
@@ -327,9 +191,57 @@ async fn fill(tx: &mut Tx, count: i64) {
         costs.add(tx, row).await;
     }
     costs.write(tx).await;
+    clicks
 }
 
-async fn clicks(tx: &mut Tx, random: &mut StdRng) {
+/// Clicks of people and of machines.
+type Counts = (i64, i64);
+
+/// What a link, or all of them, were clicked in a span of time.
+#[derive(Default)]
+struct Clicked {
+    all: Counts,
+    countries: BTreeMap<&'static str, Counts>,
+    devices: BTreeMap<&'static str, Counts>,
+    /// Of the week.
+    hours: BTreeMap<i64, Counts>,
+}
+
+impl Clicked {
+    fn add(&mut self, country: &'static str, device: &'static str, hour: i64, is_human: bool) {
+        for counts in [
+            &mut self.all,
+            self.countries.entry(country).or_default(),
+            self.devices.entry(device).or_default(),
+            self.hours.entry(hour).or_default(),
+        ] {
+            *(if is_human { &mut counts.0 } else { &mut counts.1 }) += 1;
+        }
+    }
+
+    /// As the rollups of all links and of months have them.
+    fn parts(&self) -> Vec<(&'static str, &'static str, Counts)> {
+        let countries = self.countries.iter().map(|(value, counts)| ("country", *value, *counts));
+        let devices = self.devices.iter().map(|(value, counts)| ("device", *value, *counts));
+        [("all", "", self.all)].into_iter().chain(countries).chain(devices).collect()
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        let sum = |into: &mut Counts, of: &Counts| *into = (into.0 + of.0, into.1 + of.1);
+        sum(&mut self.all, &other.all);
+        other.countries.iter().for_each(|(key, of)| sum(self.countries.entry(key).or_default(), of));
+        other.devices.iter().for_each(|(key, of)| sum(self.devices.entry(key).or_default(), of));
+        other.hours.iter().for_each(|(key, of)| sum(self.hours.entry(*key).or_default(), of));
+    }
+}
+
+const COUNTRIES: [&str; 16] =
+    ["DE", "DE", "DE", "DE", "DE", "DE", "DE", "DE", "AT", "AT", "CH", "US", "FR", "IT", "GB", ""];
+const DEVICES: [&str; 10] =
+    ["mobile", "mobile", "mobile", "mobile", "mobile", "mobile", "mobile", "desktop", "desktop", "tablet"];
+
+/// Answers how many clicks there are.
+async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
     let mut by_day = Rows::of(
         "clicks_by_day (workspace, day, link, revision, human, duplicate, bot, preview, prefetch, uniques)",
     );
@@ -340,51 +252,63 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) {
         Rows::of("clicks_by_device (workspace, day, link, revision, device, human, uniques, bots, recorded)");
     let mut by_hour =
         Rows::of("clicks_by_hour (workspace, month, hour, link, revision, human, uniques, bots, recorded)");
-    let mut by_month =
-        Rows::of("clicks_by_month (workspace, month, link, revision, human, uniques, bots, recorded)");
+    let mut by_month = Rows::of(
+        "clicks_by_month (workspace, part, value, month, link, revision, human, uniques, bots, recorded)",
+    );
     let mut in_all = Rows::of("clicks_in_all (workspace, day, part, value, human, uniques, bots, recorded)");
-    let mut of_month = vec![(0, 0); LINKS as usize];
+    let mut of_month: Vec<Clicked> = (0..LINKS).map(|_| Clicked::default()).collect();
+    let mut whole = 0;
     for day in FIRST_DAY..FIRST_DAY + DAYS {
-        let mut of_day = BTreeMap::from([(("all", ""), (0, 0))]);
+        let mut of_day = Clicked::default();
         for n in 0..LINKS {
-            let human: i64 = random.random_range(0..13);
-            let (bots, recorded) = (human / 8, human + human / 8);
-            if human > 0 {
-                by_day.add(tx, row!["default", day, link(n), 1, human, 0, bots, 0, 0, human]).await;
-                let country = ["DE", "FR", "US"][random.random_range(0..3)];
-                by_country
-                    .add(tx, row!["default", day, link(n), 1, country, human, human, bots, recorded])
-                    .await;
-                let device = if random.random_bool(0.8) { "mobile" } else { "desktop" };
-                by_device
-                    .add(tx, row!["default", day, link(n), 1, device, human, human, bots, recorded])
-                    .await;
-                for part in [("all", ""), ("country", country), ("device", device)] {
-                    let sums = of_day.entry(part).or_default();
-                    *sums = (sums.0 + human, sums.1 + bots);
-                }
-                let sums = &mut of_month[n as usize];
-                *sums = (sums.0 + human, sums.1 + bots);
+            let mut clicked = Clicked::default();
+            let human = random.random_range(0..14);
+            for i in 0..human + human / 8 {
+                let country = COUNTRIES[random.random_range(0..COUNTRIES.len())];
+                let device = DEVICES[random.random_range(0..DEVICES.len())];
+                // Day 0 is a Thursday. At night few are awake: the later of two hours.
+                let hour = random.random_range(0..24).max(random.random_range(0..24));
+                clicked.add(country, device, (day + 3) % 7 * 24 + hour, i < human);
             }
+            whole += clicked.all.0 + clicked.all.1;
+            if human > 0 {
+                let row = row!["default", day, link(n), 1, human, 0, clicked.all.1, 0, 0, human];
+                by_day.add(tx, row).await;
+            }
+            for (country, (human, bots)) in &clicked.countries {
+                let mut row = row!["default", day, link(n), 1, *country];
+                row.extend(row![*human, *human, *bots, human + bots]);
+                by_country.add(tx, row).await;
+            }
+            for (device, (human, bots)) in &clicked.devices {
+                let mut row = row!["default", day, link(n), 1, *device];
+                row.extend(row![*human, *human, *bots, human + bots]);
+                by_device.add(tx, row).await;
+            }
+            of_month[n as usize].add_all(&clicked);
+            of_day.add_all(&clicked);
         }
-        for ((part, value), (human, bots)) in of_day {
+        for (part, value, (human, bots)) in of_day.parts() {
             in_all.add(tx, row!["default", day, part, value, human, human, bots, human + bots]).await;
         }
         let month = month_start(day);
         if day + 1 == FIRST_DAY + DAYS || month_start(day + 1) != month {
-            for (n, (human, bots)) in (0..).zip(of_month.iter_mut().map(std::mem::take)) {
-                let row = row!["default", month, link(n), 1, human, human, bots, human + bots];
-                by_month.add(tx, row).await;
-            }
-        }
-        if month == day {
-            for hour in 0..168 {
-                for n in (hour % 4..LINKS).step_by(4) {
-                    let row = row!["default", day, hour, link(n), 1, 5, 5, 0, 5];
+            let mut in_month = Clicked::default();
+            for (n, clicked) in (0..).zip(of_month.iter_mut().map(std::mem::take)) {
+                for (part, value, (human, bots)) in clicked.parts() {
+                    let mut row = row!["default", part, value, month, link(n), 1];
+                    row.extend(row![human, human, bots, human + bots]);
+                    by_month.add(tx, row).await;
+                }
+                for (hour, (human, bots)) in &clicked.hours {
+                    let mut row = row!["default", month, *hour, link(n), 1];
+                    row.extend(row![*human, *human, *bots, human + bots]);
                     by_hour.add(tx, row).await;
                 }
-                let human = 5 * LINKS / 4;
-                let row = row!["default", day, "hour", hour.to_string(), human, human, 0, human];
+                in_month.add_all(&clicked);
+            }
+            for (hour, (human, bots)) in in_month.hours {
+                let row = row!["default", month, "hour", hour.to_string(), human, human, bots, human + bots];
                 in_all.add(tx, row).await;
             }
         }
@@ -392,6 +316,27 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) {
     for rows in [&mut by_day, &mut by_month, &mut by_country, &mut by_device, &mut by_hour, &mut in_all] {
         rows.write(tx).await;
     }
+    whole
+}
+
+/// Journeys that did not convert, by day: most people click once, one in twenty twice.
+async fn null_paths(tx: &mut Tx, random: &mut StdRng) {
+    let mut counts = Rows::of("path_counts (workspace, event, day, paths)");
+    for day in FIRST_DAY..FIRST_DAY + DAYS {
+        let mut paths: BTreeMap<String, i64> = BTreeMap::new();
+        for n in 0..LINKS {
+            for _ in 0..random.random_range(0..13) {
+                let mut path = format!("{}.1", link(n));
+                if random.random_bool(0.05) {
+                    path.push_str(&format!(" {}.1", link(random.random_range(0..LINKS))));
+                }
+                *paths.entry(path).or_default() += 1;
+            }
+        }
+        let lines: Vec<String> = paths.iter().map(|(path, nulls)| format!("{nulls} {path}")).collect();
+        counts.add(tx, row!["default", "purchase", day, lines.join("\n")]).await;
+    }
+    counts.write(tx).await;
 }
 
 /// A touch of an order: our link, or None for a rival's.
