@@ -1,20 +1,22 @@
 //! The writer of the log in Redis: batch after batch, and the way round by the spool.
 //!
-//! While Redis answers, a batch is written in one go and its replies are awaited until the deadline. What
-//! is not acknowledged by then goes into the spool, and everything that follows too, until the old
-//! connection has settled and a new one takes writes. Then new clicks go straight to Redis again and the
-//! spool is replayed between them; a click's own id says when it happened, so the order of arrival does
-//! not matter.
+//! While Redis answers, batches are written, two at once on their way, and their replies are awaited until
+//! the deadline of each: Redis works on one while the next fills. What is not acknowledged by then goes into
+//! the spool, and everything that follows too, until the old connection has settled and a new one takes
+//! writes. Then new clicks go straight to Redis again and the spool is replayed between them; a click's own
+//! id says when it happened, so the order of arrival does not matter.
 //!
 //! A timed-out command may still have run, or run later. Hence two rules: every replayed record is marked,
 //! and nothing is replayed before the old connection can run nothing more, so that the marked copy never
 //! comes first.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use super::connection::{Connection, RedisError};
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Store, kill, push_click, push_delivery, raise_above};
@@ -34,32 +36,40 @@ pub(super) struct Lane {
     /// None while Redis is away; then a task waits for it.
     connection: Option<Connection>,
     recovery: Option<JoinHandle<Connection>>,
+    /// Batches that Redis has been sent, oldest first. None without a connection.
+    sent: VecDeque<(Batch, Sent)>,
     /// Times in a row that Redis took nothing.
     failures: u32,
     /// Bytes replayed in one go: fewer after a failure, so that a slow Redis gets on.
     replay_bytes: usize,
     /// By key: the newest id that Redis has given us.
     newest: Vec<Position>,
-    /// Reused for every batch.
-    commands: Commands,
+    /// Commands; reused for every batch.
+    commands: Vec<u8>,
     pub health: Arc<AtomicU8>,
 }
 
-/// Commands that add one record each, and the key of each.
-#[derive(Default)]
-struct Commands {
-    bytes: Vec<u8>,
+/// Commands that add one record each, on their way to Redis and back.
+struct Sent {
+    at: Instant,
+    deadline: Instant,
+    /// Of each record.
     keys: Vec<usize>,
+    answered: usize,
+    /// The places of those that Redis refused, in order, and what it said last.
+    refused: Vec<usize>,
+    refusal: Option<RedisError>,
 }
 
 /// Why Redis has not acknowledged some records.
 struct Failure {
-    /// Their places in what was sent, in order.
-    missing: Vec<usize>,
     /// Redis may still have commands of this connection to run.
     is_open: bool,
     error: RedisError,
 }
+
+/// Batches on their way at once: while one waits, another is made. More would be smaller.
+const SENT_MAX: usize = 2;
 
 const REPLAY_BYTES_MIN: usize = 1 << 10;
 const REPLAY_BYTES_MAX: usize = 1 << 18;
@@ -86,10 +96,11 @@ impl Lane {
             spool_bytes,
             connection,
             recovery: None,
+            sent: VecDeque::new(),
             failures: 0,
             replay_bytes: REPLAY_BYTES_MAX,
             newest: vec![Position::START; store.keys.len()],
-            commands: Commands::default(),
+            commands: Vec::new(),
             health: Arc::new(AtomicU8::new(Health::Up as u8)),
             store,
         };
@@ -101,12 +112,17 @@ impl Lane {
 
     pub async fn run(mut self) {
         loop {
-            let may_replay = self.connection.is_some() && self.spool_bytes > 0;
+            // Replays come in between where nothing else is on its way.
+            let sent_max = if self.spool_bytes > 0 { 1 } else { SENT_MAX };
+            let may_replay = self.connection.is_some() && self.spool_bytes > 0 && self.sent.is_empty();
             tokio::select! {
-                batch = self.batcher.next() => match batch {
-                    Some(batch) => self.store(batch).await,
+                batch = self.batcher.next(), if self.sent.len() < sent_max => match batch {
+                    Some(batch) => self.send(batch).await,
                     None => break,
                 },
+                answered = answered(&mut self.connection, &mut self.sent, &mut self.newest) => {
+                    self.settle(answered).await;
+                }
                 connection = recovered(&mut self.recovery) => match connection {
                     Ok(connection) => {
                         tracing::info!(spool_bytes = self.spool_bytes, "Redis takes records");
@@ -122,38 +138,67 @@ impl Lane {
                 () = std::future::ready(()), if may_replay => self.replay().await,
             }
         }
+        while !self.sent.is_empty() {
+            let answered = answered(&mut self.connection, &mut self.sent, &mut self.newest).await;
+            self.settle(answered).await;
+        }
         if let Some(recovery) = self.recovery {
             recovery.abort();
         }
     }
 
-    /// Makes a batch durable, one way or the other, and wakes those who wait for it.
-    async fn store(&mut self, batch: Batch) {
-        let started = Instant::now();
-        let missing = match &mut self.connection {
-            None => (0..batch.count() as usize).collect(),
-            Some(connection) => {
-                self.commands.clear();
-                for (stream, packed) in records(&batch) {
-                    self.commands.push(&self.store, stream, packed, false);
-                }
-                match self.commands.run(connection, self.store.deadline, &mut self.newest).await {
-                    Ok(()) => Vec::new(),
-                    Err(mut failure) => {
-                        let missing = std::mem::take(&mut failure.missing);
-                        self.go_down(Some(failure));
-                        missing
-                    }
+    /// Sends a batch to Redis, or puts it into the spool while Redis is away.
+    async fn send(&mut self, batch: Batch) {
+        let Some(connection) = &mut self.connection else {
+            let missing = (0..batch.count() as usize).collect();
+            return self.finish(batch, missing, Instant::now()).await;
+        };
+        self.commands.clear();
+        let keys = records(&batch)
+            .filter_map(|(stream, packed)| push(&mut self.commands, &self.store, stream, packed, false))
+            .collect();
+        let sent = Sent::new(keys, self.store.deadline);
+        let written = sent.write(connection, &self.commands).await;
+        self.sent.push_back((batch, sent));
+        if written.is_err() {
+            self.settle(written).await;
+        }
+    }
+
+    /// The oldest batch on its way is answered, or never will be: it is finished, or all of them are.
+    async fn settle(&mut self, mut answered: Result<(), RedisError>) {
+        let is_refused = self.sent.front().is_some_and(|(_, sent)| sent.refusal.is_some());
+        if answered.is_ok()
+            && !is_refused
+            && let Some((batch, sent)) = self.sent.pop_front()
+        {
+            self.failures = 0;
+            return self.finish(batch, Vec::new(), sent.at).await;
+        }
+        // A refusal leaves the answers to the others to be read.
+        if let Some(connection) = &mut self.connection {
+            for (_, sent) in &mut self.sent {
+                if answered.is_ok() {
+                    answered = sent.answers(connection, &mut self.newest).await;
                 }
             }
-        };
+        }
+        let refusal = self.sent.iter_mut().find_map(|(_, sent)| sent.refusal.take());
+        self.go_down(failure(answered, refusal));
+        for (batch, sent) in std::mem::take(&mut self.sent) {
+            let at = sent.at;
+            self.finish(batch, sent.missing(), at).await;
+        }
+    }
+
+    /// Wakes those who wait for a batch, once the spool has what Redis has not.
+    async fn finish(&mut self, batch: Batch, missing: Vec<usize>, started: Instant) {
         let metrics = &self.store.metrics;
         metrics.batch_records.observe(batch.count().into());
         let clicks = batch.clicks.count();
         let missing_clicks = missing.iter().filter(|n| **n < clicks as usize).count() as u32;
         metrics.clicks_recorded("log", clicks - missing_clicks);
         if missing.is_empty() {
-            self.failures = 0;
             metrics.append_seconds.observe(started.elapsed().as_secs_f64());
             return batch.finish(true);
         }
@@ -200,11 +245,18 @@ impl Lane {
         };
         let Some(connection) = &mut self.connection else { return };
         self.commands.clear();
-        for (stream, packed) in &chunk.records {
-            self.commands.push(&self.store, *stream, packed, true);
+        let keys = chunk
+            .records
+            .iter()
+            .filter_map(|(stream, packed)| push(&mut self.commands, &self.store, *stream, packed, true))
+            .collect();
+        let mut sent = Sent::new(keys, self.store.deadline);
+        let mut answered = sent.write(connection, &self.commands).await;
+        if answered.is_ok() {
+            answered = sent.answers(connection, &mut self.newest).await;
         }
-        match self.commands.run(connection, self.store.deadline, &mut self.newest).await {
-            Ok(()) => {
+        match failure(answered, sent.refusal) {
+            None => {
                 self.failures = 0;
                 self.replay_bytes = (max_bytes * 2).min(REPLAY_BYTES_MAX);
                 if let Err(error) = self.with_spool(move |spool| spool.done(&chunk)).await {
@@ -212,9 +264,9 @@ impl Lane {
                     self.go_down(None);
                 }
             }
-            Err(failure) => {
+            failure => {
                 self.replay_bytes = (max_bytes / 2).max(REPLAY_BYTES_MIN);
-                self.go_down(Some(failure));
+                self.go_down(failure);
             }
         }
     }
@@ -258,68 +310,94 @@ pub(super) fn health(stored: u8) -> Health {
     [Health::Up, Health::Spooling].into_iter().find(|h| *h as u8 == stored).unwrap_or(Health::Losing)
 }
 
-impl Commands {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.keys.clear();
+impl Sent {
+    fn new(keys: Vec<usize>, deadline: Duration) -> Self {
+        let at = Instant::now();
+        Self { at, deadline: at + deadline, keys, answered: 0, refused: Vec::new(), refusal: None }
     }
 
-    fn push(&mut self, store: &Store, stream: Stream, packed: &[u8], is_replayed: bool) {
-        let added = match stream {
-            Stream::Clicks => Click::unpack(packed).map(|mut click| {
-                click.is_replayed = is_replayed;
-                let key = store.key_of_click(&click);
-                push_click(&mut self.bytes, &store.keys[key], &click);
-                key
-            }),
-            Stream::Conversions => Delivery::unpack(packed).map(|mut delivery| {
-                delivery.is_replayed = is_replayed;
-                let key = store.key_of_delivery(&delivery);
-                push_delivery(&mut self.bytes, &store.keys[key], &delivery);
-                key
-            }),
-        };
-        match added {
-            Ok(key) => self.keys.push(key),
-            // Only a spool of another version could hold one.
-            Err(error) => tracing::error!(%error, "a spooled record was left out"),
+    async fn write(&self, connection: &mut Connection, commands: &[u8]) -> Result<(), RedisError> {
+        match tokio::time::timeout_at(self.deadline, connection.write(commands)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(RedisError::Timeout),
         }
     }
 
-    /// Sends the commands and awaits every reply until the deadline.
-    async fn run(
-        &self,
+    /// Reads every answer until the deadline. Cancelling loses nothing.
+    async fn answers(
+        &mut self,
         connection: &mut Connection,
-        deadline: Duration,
         newest: &mut [Position],
-    ) -> Result<(), Failure> {
-        let mut answered = 0;
-        let mut missing = Vec::new();
-        let mut refusal = None;
-        let talk = async {
-            connection.write(&self.bytes).await?;
-            for (n, key) in self.keys.iter().enumerate() {
+    ) -> Result<(), RedisError> {
+        let read = async {
+            while let Some(key) = self.keys.get(self.answered) {
                 match connection.reply().await?.ok() {
                     Ok(mut id) => newest[*key] = super::read_id(id.bulk()?)?,
-                    Err(refused) => {
-                        missing.push(n);
-                        refusal = Some(refused);
+                    Err(refusal) => {
+                        self.refused.push(self.answered);
+                        self.refusal = Some(refusal);
                     }
                 }
-                answered += 1;
+                self.answered += 1;
             }
-            Ok::<_, RedisError>(())
+            Ok(())
         };
-        let talked = tokio::time::timeout(deadline, talk).await.unwrap_or(Err(RedisError::Timeout));
-        missing.extend(answered..self.keys.len());
-        match (talked, refusal) {
-            (Ok(()), None) => Ok(()),
-            (Ok(()), Some(error)) => Err(Failure { missing, is_open: false, error }),
-            // The other end is closed and runs nothing more.
-            (Err(error @ RedisError::Io(_)), _) => Err(Failure { missing, is_open: false, error }),
-            (Err(error), _) => Err(Failure { missing, is_open: true, error }),
-        }
+        tokio::time::timeout_at(self.deadline, read).await.unwrap_or(Err(RedisError::Timeout))
     }
+
+    /// The places of the records that are not acknowledged, in order.
+    fn missing(self) -> Vec<usize> {
+        let mut missing = self.refused;
+        missing.extend(self.answered..self.keys.len());
+        missing
+    }
+}
+
+fn failure(answered: Result<(), RedisError>, refusal: Option<RedisError>) -> Option<Failure> {
+    match answered {
+        Ok(()) => refusal.map(|error| Failure { is_open: false, error }),
+        // The other end is closed and runs nothing more.
+        Err(error @ RedisError::Io(_)) => Some(Failure { is_open: false, error }),
+        Err(error) => Some(Failure { is_open: true, error }),
+    }
+}
+
+/// Reads the answers to the oldest batch on its way; for ever, if there is none.
+async fn answered(
+    connection: &mut Option<Connection>,
+    sent: &mut VecDeque<(Batch, Sent)>,
+    newest: &mut [Position],
+) -> Result<(), RedisError> {
+    match (connection, sent.front_mut()) {
+        (Some(connection), Some((_, sent))) => sent.answers(connection, newest).await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Appends the command that adds a record; answers the record's key.
+fn push(
+    commands: &mut Vec<u8>,
+    store: &Store,
+    stream: Stream,
+    packed: &[u8],
+    is_replayed: bool,
+) -> Option<usize> {
+    let added = match stream {
+        Stream::Clicks => Click::unpack(packed).map(|mut click| {
+            click.is_replayed = is_replayed;
+            let key = store.key_of_click(&click);
+            push_click(commands, &store.keys[key], &click);
+            key
+        }),
+        Stream::Conversions => Delivery::unpack(packed).map(|mut delivery| {
+            delivery.is_replayed = is_replayed;
+            let key = store.key_of_delivery(&delivery);
+            push_delivery(commands, &store.keys[key], &delivery);
+            key
+        }),
+    };
+    // Only a spool of another version could hold one that cannot be read.
+    added.inspect_err(|error| tracing::error!(%error, "a spooled record was left out")).ok()
 }
 
 /// The records of a batch in the order in which they are sent and counted: clicks first.
