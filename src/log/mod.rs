@@ -1,6 +1,6 @@
 //! The event log: clicks and deliveries, durable before anybody is answered, read by the worker.
 //!
-//! Two stores behind one closed enum: a SQLite file of its own, or Redis Streams with a spool for when
+//! Two stores behind one closed enum: files of its own, or Redis Streams with a spool for when
 //! Redis is slow or gone. `tests/log_contract.rs` says what both do.
 
 mod agent;
@@ -9,6 +9,7 @@ mod embedded;
 mod frames;
 pub mod record;
 mod redis;
+mod segments;
 mod spool;
 
 use std::fmt;
@@ -35,7 +36,7 @@ pub use spool::SpoolError;
 pub struct LogConfig {
     /// None: embedded.
     pub url: Option<String>,
-    /// For `log.db` and the spool.
+    /// For the embedded log and the spool.
     pub data_dir: PathBuf,
     /// Of all Redis keys: `utmost`.
     pub prefix: String,
@@ -75,7 +76,7 @@ pub enum Stream {
 }
 
 /// A place in one partition of one stream; entries are read in its order. Text form `major-minor`, both
-/// decimal: an entry id of Redis, or a row of the embedded log and the index in it.
+/// decimal: an entry id of Redis, or a batch of the embedded log and the index in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub major: u64,
@@ -121,7 +122,7 @@ pub enum AppendError {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("embedded event log: {0}")]
-    Sqlite(#[from] sqlx::Error),
+    Embedded(std::io::Error),
     #[error("data directory: {0}")]
     DataDir(std::io::Error),
     #[error("event log: {0}")]
