@@ -14,12 +14,12 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::append::Batcher;
-use super::record::{Click, ClientNetwork, Delivery, Record};
+use super::record::{CLICK_FIELDS, Click, ClientNetwork, DELIVERY_FIELDS, Delivery, Record};
 use super::spool::Spool;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
 use crate::hot::servers::Kind;
 pub use connection::RedisError;
-use connection::{Connection, Reply, Token, push_bulk, push_header};
+use connection::{Connection, Reply, Token, digits, push_bulk, push_header};
 use lane::Lane;
 use target::Target;
 
@@ -49,6 +49,8 @@ struct Store {
     partitions: u16,
     /// Of the streams: by partition, clicks before conversions.
     keys: Vec<String>,
+    /// By key: what begins the commands that add to it.
+    xadd: Vec<Vec<u8>>,
     deadline: Duration,
     metrics: LogMetrics,
 }
@@ -65,11 +67,16 @@ impl RedisLog {
         let lane_count = if target.kind == Kind::Cluster { partitions } else { 1 };
         let prefix = &config.prefix;
         let keys = |p| [format!("{prefix}:1:clicks:{{{p}}}"), format!("{prefix}:1:conversions:{{{p}}}")];
+        let keys: Vec<String> = (0..partitions).flat_map(keys).collect();
+        let xadd = |[clicks, conversions]: &[String; 2]| {
+            [xadd(clicks, CLICK_FIELDS.len()), xadd(conversions, DELIVERY_FIELDS.len())]
+        };
         let store = Arc::new(Store {
             target,
             partitions_key: format!("{prefix}:1:partitions"),
             partitions,
-            keys: (0..partitions).flat_map(keys).collect(),
+            xadd: keys.as_chunks().0.iter().flat_map(xadd).collect(),
+            keys,
             deadline: config.deadline,
             metrics,
         });
@@ -339,28 +346,29 @@ fn key_index(stream: Stream, partition: u16) -> usize {
     usize::from(partition) * 2 + usize::from(stream == Stream::Conversions)
 }
 
-/// Appends the command that adds a click; `*` lets Redis number it.
-fn push_click(out: &mut Vec<u8>, key: &str, click: &Click<'_>) {
-    push_xadd(out, key, super::record::CLICK_FIELDS.len());
+/// Appends the fields of a click to the beginning of its command.
+fn push_click(out: &mut Vec<u8>, click: &Click<'_>) {
     click.fields(|name, value| {
         push_bulk(out, name.as_bytes());
         push_bulk(out, value);
     });
 }
 
-fn push_delivery(out: &mut Vec<u8>, key: &str, delivery: &Delivery) {
-    push_xadd(out, key, super::record::DELIVERY_FIELDS.len());
+fn push_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     delivery.fields(|name, value| {
         push_bulk(out, name.as_bytes());
         push_bulk(out, value);
     });
 }
 
-fn push_xadd(out: &mut Vec<u8>, key: &str, fields: usize) {
-    push_header(out, 3 + 2 * fields);
-    push_bulk(out, b"XADD");
-    push_bulk(out, key.as_bytes());
-    push_bulk(out, b"*");
+/// What begins every command that adds to a key; `*` lets Redis number the entry.
+fn xadd(key: &str, fields: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_header(&mut out, 3 + 2 * fields);
+    push_bulk(&mut out, b"XADD");
+    push_bulk(&mut out, key.as_bytes());
+    push_bulk(&mut out, b"*");
+    out
 }
 
 /// Makes later entries come after a position, even on a server that fell behind in a failover.
@@ -422,7 +430,9 @@ fn read_last_id(mut reply: Reply<'_>) -> Result<Position, RedisError> {
 }
 
 fn read_id(id: &[u8]) -> Result<Position, RedisError> {
-    std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(RedisError::Protocol)
+    let dash = id.iter().position(|byte| *byte == b'-').ok_or(RedisError::Protocol)?;
+    let (major, minor) = (digits(&id[..dash]), digits(&id[dash + 1..]));
+    Ok(Position { major: major.ok_or(RedisError::Protocol)?, minor: minor.ok_or(RedisError::Protocol)? })
 }
 
 fn is_missing(refusal: &str) -> bool {

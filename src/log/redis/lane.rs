@@ -386,13 +386,15 @@ fn push(
         Stream::Clicks => Click::unpack(packed).map(|mut click| {
             click.is_replayed = is_replayed;
             let key = store.key_of_click(&click);
-            push_click(commands, &store.keys[key], &click);
+            commands.extend_from_slice(&store.xadd[key]);
+            push_click(commands, &click);
             key
         }),
         Stream::Conversions => Delivery::unpack(packed).map(|mut delivery| {
             delivery.is_replayed = is_replayed;
             let key = store.key_of_delivery(&delivery);
-            push_delivery(commands, &store.keys[key], &delivery);
+            commands.extend_from_slice(&store.xadd[key]);
+            push_delivery(commands, &delivery);
             key
         }),
     };
