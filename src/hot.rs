@@ -13,8 +13,8 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError,
-    ServerErrorKind, Value, cmd, pipe,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisError, ServerErrorKind, Value, cmd, pipe,
 };
 use servers::{Kind, servers};
 use tokio::sync::{Mutex, OnceCell};
@@ -98,10 +98,19 @@ impl Connection {
     /// Runs commands in order and returns their answers, or the first error. They are sent together; to a
     /// cluster one by one, since their keys lie on different servers. They must bear repetition: what
     /// fails on a connection that has gone stale is tried once more on a new one.
-    pub async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
-        match self.run_once(commands).await {
+    pub async fn run(&self, commands: impl IntoIterator<Item = Cmd>) -> Result<Vec<Value>, RedisError> {
+        let mut pipelines: Vec<Pipeline> = Vec::new();
+        for (n, command) in commands.into_iter().enumerate() {
+            if n % PIPELINE_MAX == 0 {
+                pipelines.push(pipe());
+            }
+            if let Some(last) = pipelines.last_mut() {
+                last.add_command(command);
+            }
+        }
+        match self.run_once(&pipelines).await {
             Err(error) if error.is_connection_dropped() || error.is_connection_refusal() => {
-                self.run_once(commands).await
+                self.run_once(&pipelines).await
             }
             answers => answers,
         }
@@ -133,30 +142,29 @@ impl Connection {
                 let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
                 cluster.connected().await?.route_command(command, RoutingInfo::SingleNode(node)).await
             }
-            _ => Ok(self.run(&[command]).await?.pop().unwrap_or(Value::Nil)),
+            _ => Ok(self.run([command]).await?.pop().unwrap_or(Value::Nil)),
         }
     }
 
-    async fn run_once(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
-        let mut answers = Vec::with_capacity(commands.len());
+    async fn run_once(&self, pipelines: &[Pipeline]) -> Result<Vec<Value>, RedisError> {
         match self {
-            Self::Single(connection) => return pipelined(connection.clone(), commands).await,
+            Self::Single(connection) => all(connection.clone(), pipelines).await,
             Self::Sentinel(sentinel) => {
-                let connection = sentinel.connection().await?;
-                let answers = pipelined(connection, commands).await;
+                let answers = all(sentinel.connection().await?, pipelines).await;
                 if answers.as_ref().is_err_and(is_of_the_server) {
                     *sentinel.connection.lock().await = None;
                 }
-                return answers;
+                answers
             }
             Self::Cluster(cluster) => {
                 let mut connection = cluster.connected().await?;
-                for command in commands {
+                let mut answers = Vec::new();
+                for command in pipelines.iter().flat_map(Pipeline::cmd_iter) {
                     answers.push(command.query_async::<Value>(&mut connection).await?);
                 }
+                Ok(answers)
             }
         }
-        Ok(answers)
     }
 }
 
@@ -183,13 +191,9 @@ fn is_of_the_server(error: &RedisError) -> bool {
         || error.code() == Some("READONLY")
 }
 
-async fn pipelined(mut connection: impl ConnectionLike, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
-    let mut answers = Vec::with_capacity(commands.len());
-    for chunk in commands.chunks(PIPELINE_MAX) {
-        let mut pipeline = pipe();
-        for command in chunk {
-            pipeline.add_command(command.clone());
-        }
+async fn all(mut connection: impl ConnectionLike, pipelines: &[Pipeline]) -> Result<Vec<Value>, RedisError> {
+    let mut answers = Vec::new();
+    for pipeline in pipelines {
         answers.extend(pipeline.query_async::<Vec<Value>>(&mut connection).await?);
     }
     Ok(answers)

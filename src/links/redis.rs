@@ -77,13 +77,13 @@ impl HotLinks {
                 }
             });
         }
-        match self.connection.run(&writes).await {
+        match self.connection.run(writes.iter().cloned()).await {
             // Nobody has taught this server the script yet.
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 let mut load = cmd("SCRIPT");
                 load.arg("LOAD").arg(PUT);
                 self.one(load).await?;
-                self.connection.run(&writes).await?;
+                self.connection.run(writes).await?;
             }
             answers => {
                 answers?;
@@ -99,7 +99,7 @@ impl HotLinks {
                 change
             })
             .collect();
-        self.connection.run(&changes).await?;
+        self.connection.run(changes).await?;
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl HotLinks {
     }
 
     async fn one(&self, command: Cmd) -> Result<Value, RedisError> {
-        Ok(self.connection.run(&[command]).await?.pop().unwrap_or(Value::Nil))
+        Ok(self.connection.run([command]).await?.pop().unwrap_or(Value::Nil))
     }
 
     fn link_key(&self, key: &str) -> String {

@@ -10,7 +10,7 @@ use super::classify::{Class, Classifier, Device};
 use super::journeys::{Journeys, Step, Who};
 use super::rollup::{self, Derived, Zones};
 use super::workspaces::Workspaces;
-use super::{BATCH_MAX, Worker, WorkerError};
+use super::{BATCH_MAX, READ_MAX, Worker, WorkerError};
 use crate::domain::ids::{ClickId, VisitorId};
 use crate::domain::time;
 use crate::ledger::rollups::{LinkHistory, link_histories};
@@ -58,31 +58,13 @@ impl ClickReader {
     }
 
     /// Counts the next batch; returns how many entries it had.
-    ///
-    /// It always asks for [`BATCH_MAX`] entries: so what a batch that died between its journeys and its
-    /// commit had written is part of the next batch from the same position, and is not mistaken for
-    /// something that was counted.
     pub(super) async fn next(&mut self, worker: &Worker) -> Result<usize, WorkerError> {
-        let entries = worker.log.read(Stream::Clicks, self.partition, self.position, BATCH_MAX).await?;
-        let Some((last, _)) = entries.last() else { return Ok(0) };
-        let last = *last;
-        let read = entries.len();
-        let mut clicks = Vec::with_capacity(read);
-        for (_, record) in entries {
-            match record {
-                Record::Click(click) => clicks.push(click),
-                Record::Delivery(_) | Record::Unreadable(_) => {
-                    worker.metrics.unreadable.inc();
-                }
-            }
-        }
-        let clicks = self.once(worker, clicks).await?;
-
-        let (batch, zones) = self.derive(worker, &clicks).await?;
-        let before = steps_before(&worker.journeys, &batch, &clicks).await?;
+        let batch = self.read(worker).await?;
+        let Some(last) = batch.last else { return Ok(0) };
+        let before = steps_before(&worker.journeys, &batch).await?;
         let duplicate_ms = i64::from(worker.attribution.duplicate_seconds) * 1000;
-        let counted = rollup::count(&batch, &before, &zones, duplicate_ms);
-        let steps: Vec<(Who, Step)> = batch.iter().filter_map(step).collect();
+        let counted = rollup::count(&batch.clicks, &before, &batch.zones, duplicate_ms);
+        let steps: Vec<(Who, Step)> = batch.clicks.iter().filter_map(step).collect();
         let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
         worker.journeys.add(&steps, time::now_ms(), retention_ms).await?;
 
@@ -94,7 +76,7 @@ impl ClickReader {
             return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
         }
         rollups::add(&mut tx, &counted).await?;
-        tell_clicks(&mut tx, &batch.iter().map(told).collect::<Vec<_>>(), time::now_ms()).await?;
+        tell_clicks(&mut tx, &batch.clicks.iter().map(told).collect::<Vec<_>>(), time::now_ms()).await?;
         let clicked = counted.by_day.iter().filter(|(_, counts)| counts.human > 0);
         let clicked: BTreeSet<i64> = clicked.map(|((_, _, link, ..), _)| link.as_i64()).collect();
         let clicked = Vec::from_iter(clicked);
@@ -107,20 +89,54 @@ impl ClickReader {
             }
         }
         if worker.log.can_repeat() {
-            let marked: Vec<ClickId> = clicks.iter().filter(|c| c.is_replayed).map(|c| c.id).collect();
-            let ids: Vec<ClickId> = clicks.iter().map(|click| click.id).collect();
-            rollups::put_click_ids(&mut tx, self.partition, &text, &ids, &marked).await?;
+            let ids: Vec<ClickId> = batch.ids.iter().copied().collect();
+            rollups::put_click_ids(&mut tx, self.partition, &text, &ids, &batch.replayed).await?;
         }
         tx.commit().await?;
 
-        self.replayed.extend(clicks.iter().filter(|click| click.is_replayed).map(|click| click.id));
+        self.replayed.extend(&batch.replayed);
         self.position = last;
         self.stored = text;
         worker.metrics.counted(&counted);
         if marked > 0 {
             worker.due.notify_one();
         }
-        Ok(read)
+        Ok(batch.read)
+    }
+
+    /// Reads and derives the next batch, in pieces: what clicks are made of is dropped while it is still at
+    /// hand, and Redis blocks nobody for long.
+    ///
+    /// It goes on until it has [`BATCH_MAX`] entries or there are no more: so what a batch that died between
+    /// its journeys and its commit had written is part of the next batch from the same position, and is not
+    /// mistaken for something that was counted.
+    async fn read(&mut self, worker: &Worker) -> Result<Batch, WorkerError> {
+        let mut batch = Batch::default();
+        while batch.read < BATCH_MAX {
+            let after = batch.last.unwrap_or(self.position);
+            let entries = worker.log.read(Stream::Clicks, self.partition, after, READ_MAX).await?;
+            let Some((last, _)) = entries.last() else { break };
+            batch.last = Some(*last);
+            let read = entries.len();
+            batch.read += read;
+            let mut clicks = Vec::with_capacity(read);
+            for (_, record) in entries {
+                match record {
+                    Record::Click(click) => clicks.push(click),
+                    Record::Delivery(_) | Record::Unreadable(_) => {
+                        worker.metrics.unreadable.inc();
+                    }
+                }
+            }
+            if worker.log.can_repeat() {
+                self.once(worker, &mut clicks, &mut batch).await?;
+            }
+            self.derive(worker, &clicks, &mut batch).await?;
+            if read < READ_MAX {
+                break;
+            }
+        }
+        Ok(batch)
     }
 
     /// Drops what was counted before: a marked entry whose id was there, and an unmarked one whose
@@ -128,8 +144,9 @@ impl ClickReader {
     async fn once(
         &self,
         worker: &Worker,
-        clicks: Vec<Click<'static>>,
-    ) -> Result<Vec<Click<'static>>, WorkerError> {
+        clicks: &mut Vec<Click<'static>>,
+        batch: &mut Batch,
+    ) -> Result<(), WorkerError> {
         let marked: Vec<i64> = clicks.iter().filter(|c| c.is_replayed).map(|c| c.id.at_ms()).collect();
         let counted = match (marked.iter().min(), marked.iter().max()) {
             (Some(first), Some(last)) => {
@@ -137,18 +154,17 @@ impl ClickReader {
             }
             _ => HashSet::new(),
         };
-        let mut seen = HashSet::with_capacity_and_hasher(clicks.len(), RandomState::default());
-        let fresh = |click: &Click<'_>| {
+        let read = clicks.len();
+        clicks.retain(|click| {
             let before = match click.is_replayed {
                 true => &counted,
                 false => &self.replayed,
             };
-            !before.contains(&click.id)
-        };
-        let read = clicks.len();
-        let once: Vec<_> = clicks.into_iter().filter(|click| fresh(click) && seen.insert(click.id)).collect();
-        worker.metrics.repeated.inc_by((read - once.len()) as u64);
-        Ok(once)
+            !before.contains(&click.id) && batch.ids.insert(click.id)
+        });
+        batch.replayed.extend(clicks.iter().filter(|click| click.is_replayed).map(|click| click.id));
+        worker.metrics.repeated.inc_by((read - clicks.len()) as u64);
+        Ok(())
     }
 
     /// A click of an unknown link is not counted: there is no workspace to count it for.
@@ -156,33 +172,53 @@ impl ClickReader {
         &mut self,
         worker: &Worker,
         clicks: &[Click<'static>],
-    ) -> Result<(Vec<Derived>, Zones), WorkerError> {
+        batch: &mut Batch,
+    ) -> Result<(), WorkerError> {
         let links: BTreeSet<_> = clicks.iter().map(|click| click.link).collect();
         let histories = link_histories(&worker.ledger, &Vec::from_iter(links)).await?;
-        let mut zones = Zones::new();
         for history in histories.values() {
-            if !zones.contains_key(&history.workspace) {
+            if !batch.zones.contains_key(&history.workspace) {
                 let zone = self.workspaces.get(&worker.ledger, &history.workspace).await?.zone.clone();
-                zones.insert(Arc::clone(&history.workspace), zone);
+                batch.zones.insert(Arc::clone(&history.workspace), zone);
             }
         }
-        let mut batch = Vec::with_capacity(clicks.len());
         let mut classified: BTreeMap<(Class, &str), u64> = BTreeMap::new();
         for click in clicks {
             let Some(history) = histories.get(&click.link) else {
                 worker.metrics.unreadable.inc();
                 continue;
             };
-            let (derived, rule) =
-                derive(click, history, &zones[&history.workspace], &mut self.classifier, worker);
+            let zone = &batch.zones[&history.workspace];
+            let (derived, rule) = derive(click, history, zone, &mut self.classifier, worker);
             *classified.entry((derived.class, rule)).or_default() += 1;
-            batch.push(derived);
+            batch.clicks.push(derived);
+            // By way of the spool a visitor's later clicks may have overtaken the one that made the cookie.
+            if click.is_new_visitor && !click.is_replayed {
+                batch.new_visitors.extend(click.visitor);
+            }
         }
         for ((class, rule), clicks) in classified {
             worker.metrics.classified(class, rule, clicks);
         }
-        Ok((batch, zones))
+        Ok(())
     }
+}
+
+/// What was read and derived; nothing of it is counted yet.
+#[derive(Default)]
+struct Batch {
+    /// Of the last entry; None if there is none.
+    last: Option<Position>,
+    /// Entries, of any kind.
+    read: usize,
+    clicks: Vec<Derived>,
+    zones: Zones,
+    /// They have no earlier clicks to look up.
+    new_visitors: HashSet<VisitorId, RandomState>,
+    /// Of a log that can repeat itself: all that counts.
+    ids: HashSet<ClickId, RandomState>,
+    /// Those of them that came marked.
+    replayed: Vec<ClickId>,
 }
 
 const STREAM: &str = "clicks";
@@ -230,27 +266,18 @@ fn derive(
 }
 
 /// What was counted before this batch, of everybody in it who may have clicked before.
-async fn steps_before(
-    journeys: &Journeys,
-    batch: &[Derived],
-    clicks: &[Click<'_>],
-) -> Result<HashMap<Who, Vec<Step>>, WorkerError> {
-    // A visitor whose cookie this batch made has no earlier clicks to look up.
-    // But by way of the spool its later ones may have overtaken it.
-    let is_new = |click: &&Click<'_>| click.is_new_visitor && !click.is_replayed;
-    let new: HashSet<VisitorId, RandomState> =
-        clicks.iter().filter(is_new).filter_map(|click| click.visitor).collect();
-    let known = batch.iter().filter_map(|derived| derived.who.clone());
-    let whose: Vec<Who> =
-        known.filter(|who| !new.contains(&who.visitor)).collect::<BTreeSet<_>>().into_iter().collect();
+async fn steps_before(journeys: &Journeys, batch: &Batch) -> Result<HashMap<Who, Vec<Step>>, WorkerError> {
+    let is_known = |who: &&Who| !batch.new_visitors.contains(&who.visitor);
+    let known = batch.clicks.iter().filter_map(|derived| derived.who.as_ref()).filter(is_known);
+    let whose: Vec<Who> = known.collect::<BTreeSet<_>>().into_iter().cloned().collect();
     if whose.is_empty() {
         return Ok(HashMap::new());
     }
     // Two days around: no local day is longer.
-    let times = || batch.iter().map(|derived| derived.click.at_ms());
+    let times = || batch.clicks.iter().map(|derived| derived.click.at_ms());
     let from_ms = times().min().unwrap_or_default() - 2 * DAY_MS;
     let to_ms = times().max().unwrap_or_default() + 2 * DAY_MS;
-    let own: HashSet<ClickId> = batch.iter().map(|derived| derived.click).collect();
+    let own: HashSet<ClickId> = batch.clicks.iter().map(|derived| derived.click).collect();
     let read = journeys.read(&whose, from_ms, to_ms).await?;
     let others = |steps: Vec<Step>| steps.into_iter().filter(|step| !own.contains(&step.click)).collect();
     Ok(whose.into_iter().zip(read.into_iter().map(others)).collect())

@@ -1,7 +1,7 @@
 //! A batch of deliveries: interpret, hash what names people, store as facts, commit.
 
 use super::privacy::{Erased, Person, customer_hashes, erase};
-use super::{BATCH_MAX, Worker, WorkerError};
+use super::{Worker, WorkerError};
 use crate::domain::ids::LinkId;
 use crate::domain::time::now_ms;
 use crate::intake::fact::{Fact, Keys, Order, Says};
@@ -15,7 +15,7 @@ use crate::log::{Position, Stream};
 const STREAM: &str = "conversions";
 
 /// Deliveries have bodies of up to a mebibyte, so their batches are smaller than those of clicks.
-const DELIVERIES_MAX: usize = BATCH_MAX / 20;
+const DELIVERIES_MAX: usize = 500;
 
 /// Reads the deliveries of one partition.
 pub(super) struct DeliveryReader {

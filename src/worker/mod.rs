@@ -35,8 +35,11 @@ use journeys::{JourneyError, Journeys};
 pub use metrics::WorkerMetrics;
 use workspaces::Workspaces;
 
-/// Entries per batch of clicks. Never to be lowered: see `ClickReader::next`.
-const BATCH_MAX: usize = 10_000;
+/// Entries per batch of clicks: many, since a batch writes each page that its visitors' journeys lie in once.
+/// Never to be lowered: see `ClickReader::read`.
+const BATCH_MAX: usize = 50_000;
+/// Entries that are read in one go.
+const READ_MAX: usize = 1_000;
 /// Due conversions per pair of transactions.
 const EVALUATED_MAX: i64 = 100;
 /// How long a loop waits for news before it looks again by itself.
@@ -46,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often committed entries are trimmed and old rows are dropped.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
-/// How often journeys that have not converted are counted.
+/// How often journeys that have not converted are counted, and then those that are old are dropped.
 const FOLD_EVERY: Duration = Duration::from_secs(3600);
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -226,10 +229,10 @@ async fn expire(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
             // What is to expire has been counted by then.
             if folded.is_none_or(|at| at.elapsed() >= FOLD_EVERY) {
                 paths::fold(&worker, now_ms).await?;
+                let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
+                worker.journeys.expire(now_ms, retention_ms).await?;
                 folded = Some(tokio::time::Instant::now());
             }
-            let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
-            worker.journeys.expire(now_ms, retention_ms).await?;
             let mut tx = worker.ledger.begin().await?;
             rollups::drop_click_ids(&mut tx, now_ms - rollups::CLICK_IDS_KEPT_MS).await?;
             facts::erase_raw(&mut tx, now_ms - i64::from(worker.raw_days) * DAY_MS).await?;

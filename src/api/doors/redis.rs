@@ -24,7 +24,7 @@ impl DoorCopies {
     pub(super) async fn get(&self, id: &str) -> Result<Option<Copy>, RedisError> {
         let mut get = cmd("GET");
         get.arg(self.key(id));
-        let answer = self.connection.run(&[get]).await?.pop().unwrap_or(redis::Value::Nil);
+        let answer = self.connection.run([get]).await?.pop().unwrap_or(redis::Value::Nil);
         let text = Option::<Vec<u8>>::from_redis_value(answer)?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
@@ -47,7 +47,7 @@ impl DoorCopies {
                 }
             })
             .collect();
-        self.connection.run(&commands).await?;
+        self.connection.run(commands).await?;
         Ok(())
     }
 

@@ -177,7 +177,7 @@ async fn redis_server(config: &Config, url: &str, findings: &mut Findings) {
     }
     let mut get = cmd("GET");
     get.arg(format!("{}:1:partitions", config.hot.prefix));
-    let stored = connection.run(&[get]).await.ok().and_then(|mut answers| answers.pop());
+    let stored = connection.run([get]).await.ok().and_then(|mut answers| answers.pop());
     let stored = stored.and_then(|value| Option::<u16>::from_redis_value(value).ok().flatten());
     if let Some(stored) = stored.filter(|stored| *stored != config.hot.partitions) {
         findings.wrong(

@@ -1,4 +1,5 @@
-//! Journeys in a SQLite file of their own beside the ledger.
+//! Journeys in a SQLite file of their own beside the ledger: one table in order of visitor, and no index by
+//! time. Visitors come in no order, so what a click costs is its share of the pages that a batch touches.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +31,10 @@ impl EmbeddedJourneys {
                 Synchronous::Normal => SqliteSynchronous::Normal,
             })
             .busy_timeout(Duration::from_secs(10))
-            .pragma("cache_size", "-65536");
+            .pragma("cache_size", "-65536")
+            // Batches write the same pages again and again: only now and then are they copied to their place.
+            .pragma("wal_autocheckpoint", "16384")
+            .pragma("journal_size_limit", "67108864");
         // One connection: the worker is its only user, and SQLite has one writer.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
@@ -43,15 +47,13 @@ impl EmbeddedJourneys {
             .await?;
         sqlx::query(
             "CREATE TABLE IF NOT EXISTS steps (
-               who   BLOB NOT NULL,    -- 0 or 1 (anonymous), workspace, visitor
-               at_ms INTEGER NOT NULL,
-               step  BLOB NOT NULL,
-               PRIMARY KEY (who, at_ms, step)
+               who  BLOB NOT NULL,  -- 0 or 1 (anonymous), workspace, 0, visitor
+               step BLOB NOT NULL,  -- begins with its time, as click ids do
+               PRIMARY KEY (who, step)
              ) WITHOUT ROWID",
         )
         .execute(&pool)
         .await?;
-        sqlx::query("CREATE INDEX IF NOT EXISTS steps_by_time ON steps (at_ms)").execute(&pool).await?;
         Ok(Self { pool })
     }
 
@@ -61,14 +63,12 @@ impl EmbeddedJourneys {
         steps.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for chunk in steps.chunks_mut(ROWS_PER_STATEMENT) {
-            let text = format!(
-                "INSERT OR IGNORE INTO steps (who, at_ms, step) VALUES {}",
-                sql::unnumbered(chunk.len(), 3)
-            );
+            let text =
+                format!("INSERT OR IGNORE INTO steps (who, step) VALUES {}", sql::unnumbered(chunk.len(), 2));
             let mut query = sqlx::query(AssertSqlSafe(text)).persistent(chunk.len() == ROWS_PER_STATEMENT);
             for (who, step) in chunk {
                 let who = std::mem::take(who);
-                query = query.bind(who).bind(step.click.at_ms()).bind(step.to_bytes().to_vec());
+                query = query.bind(who).bind(step.to_bytes().to_vec());
             }
             query.execute(&mut *tx).await?;
         }
@@ -85,14 +85,13 @@ impl EmbeddedJourneys {
         let mut connection = self.pool.acquire().await?;
         let mut journeys = Vec::with_capacity(whose.len());
         for who in whose {
-            let rows = sqlx::query(
-                "SELECT step FROM steps WHERE who = $1 AND at_ms BETWEEN $2 AND $3 ORDER BY at_ms",
-            )
-            .bind(key(who))
-            .bind(from_ms)
-            .bind(to_ms)
-            .fetch_all(&mut *connection)
-            .await?;
+            let rows =
+                sqlx::query("SELECT step FROM steps WHERE who = $1 AND step BETWEEN $2 AND $3 ORDER BY step")
+                    .bind(key(who))
+                    .bind(first_of(from_ms))
+                    .bind(last_of(to_ms))
+                    .fetch_all(&mut *connection)
+                    .await?;
             journeys.push(rows.iter().filter_map(|row| Step::from_bytes(row.get(0))).collect());
         }
         Ok(journeys)
@@ -103,7 +102,7 @@ impl EmbeddedJourneys {
     pub async fn page(&self, after: &[u8]) -> Result<(Vec<(Who, Vec<Step>)>, Option<Vec<u8>>), JourneyError> {
         // Keys of those without a visitor begin with 1.
         let rows = sqlx::query(
-            "SELECT who, step FROM steps WHERE who > $1 AND who < x'01' ORDER BY who, at_ms, step LIMIT $2",
+            "SELECT who, step FROM steps WHERE who > $1 AND who < x'01' ORDER BY who, step LIMIT $2",
         )
         .bind(after)
         .bind(STEPS_PER_PAGE as i64)
@@ -124,7 +123,7 @@ impl EmbeddedJourneys {
             // It may have been cut.
             by_key.pop();
         } else if !is_end && let Some((key, steps)) = by_key.last_mut() {
-            let rows = sqlx::query("SELECT step FROM steps WHERE who = $1 ORDER BY at_ms, step")
+            let rows = sqlx::query("SELECT step FROM steps WHERE who = $1 ORDER BY step")
                 .bind(key.as_slice())
                 .fetch_all(&self.pool)
                 .await?;
@@ -140,14 +139,45 @@ impl EmbeddedJourneys {
         Ok(())
     }
 
+    /// Looks at everything, page by page, so that nobody waits for long.
     pub async fn expire(&self, anonymous_before_ms: i64, before_ms: i64) -> Result<(), JourneyError> {
-        sqlx::query("DELETE FROM steps WHERE at_ms < $1 OR (at_ms < $2 AND substr(who, 1, 1) = x'01')")
-            .bind(before_ms)
-            .bind(anonymous_before_ms)
+        let mut after = Vec::new();
+        loop {
+            let last: Option<Vec<u8>> =
+                sqlx::query_scalar("SELECT who FROM steps WHERE who > $1 ORDER BY who LIMIT 1 OFFSET $2")
+                    .bind(after.as_slice())
+                    .bind(STEPS_PER_PAGE as i64)
+                    .fetch_optional(&self.pool)
+                    .await?;
+            sqlx::query(
+                "DELETE FROM steps WHERE who > $1 AND who <= $2
+                 AND step < CASE WHEN who < x'01' THEN $3 ELSE $4 END",
+            )
+            .bind(after)
+            .bind(last.as_deref().unwrap_or(&[u8::MAX]))
+            .bind(first_of(before_ms))
+            .bind(first_of(anonymous_before_ms))
             .execute(&self.pool)
             .await?;
-        Ok(())
+            match last {
+                Some(last) => after = last,
+                None => return Ok(()),
+            }
+        }
     }
+}
+
+/// Comes before every step of this millisecond or later, and after all others.
+fn first_of(at_ms: i64) -> Vec<u8> {
+    let at_ms = at_ms.clamp(0, (1 << 48) - 1);
+    at_ms.to_be_bytes()[2..].to_vec()
+}
+
+/// Comes after every step of this millisecond or earlier, and before all others.
+fn last_of(at_ms: i64) -> Vec<u8> {
+    let mut last = first_of(at_ms);
+    last.resize(Step::BYTES + 1, u8::MAX);
+    last
 }
 
 fn key(who: &Who) -> Vec<u8> {

@@ -1,14 +1,16 @@
 //! Journeys in Redis: a sorted set per visitor, `{prefix}:1:journey:{workspace/visitor}`, score the click's
 //! time, member click id, link id, country and device. Keys without a visitor are `seen`, not `journey`.
 
-use redis::{Cmd, FromRedisValue, RedisError, cmd};
-use std::collections::BTreeMap;
+use redis::{FromRedisValue, RedisError, cmd};
 use std::time::Duration;
 
 use super::{ANONYMOUS_MS, JourneyError, Step, Who};
 use crate::hot::{Connection, Node};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Journeys that are added in one go.
+const JOURNEYS_PER_RUN: usize = 500;
 
 /// Keys that Redis looks at for one page.
 const KEYS_PER_PAGE: usize = 1000;
@@ -43,25 +45,27 @@ impl RedisJourneys {
         now_ms: i64,
         retention_ms: i64,
     ) -> Result<(), JourneyError> {
-        let mut by_key: BTreeMap<String, (bool, Vec<Step>)> = BTreeMap::new();
-        for (who, step) in steps {
-            by_key.entry(self.key(who)).or_insert((who.anonymous, Vec::new())).1.push(*step);
+        let mut steps: Vec<&(Who, Step)> = steps.iter().collect();
+        steps.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let journeys: Vec<&[&(Who, Step)]> = steps.chunk_by(|(a, _), (b, _)| a == b).collect();
+        // Not all commands at once: there may be a hundred thousand.
+        for journeys in journeys.chunks(JOURNEYS_PER_RUN) {
+            let commands = journeys.iter().flat_map(|steps| {
+                let (who, _) = steps[0];
+                let key = self.key(who);
+                let mut zadd = cmd("ZADD");
+                zadd.arg(&key);
+                for (_, step) in *steps {
+                    zadd.arg(step.click.at_ms()).arg(step.to_bytes().as_slice());
+                }
+                let last_ms = steps.iter().map(|(_, step)| step.click.at_ms()).max().unwrap_or(now_ms);
+                let kept_ms = if who.anonymous { ANONYMOUS_MS } else { retention_ms };
+                let mut expire = cmd("PEXPIREAT");
+                expire.arg(&key).arg(last_ms.max(now_ms) + kept_ms);
+                [zadd, expire]
+            });
+            self.connection.run(commands).await?;
         }
-        let mut commands = Vec::with_capacity(by_key.len() * 2);
-        for (key, (anonymous, steps)) in by_key {
-            let mut zadd = cmd("ZADD");
-            zadd.arg(&key);
-            for step in &steps {
-                zadd.arg(step.click.at_ms()).arg(step.to_bytes().as_slice());
-            }
-            commands.push(zadd);
-            let last_ms = steps.iter().map(|step| step.click.at_ms()).max().unwrap_or(now_ms);
-            let expires_ms = last_ms.max(now_ms) + if anonymous { ANONYMOUS_MS } else { retention_ms };
-            let mut expire = cmd("PEXPIREAT");
-            expire.arg(&key).arg(expires_ms);
-            commands.push(expire);
-        }
-        self.connection.run(&commands).await?;
         Ok(())
     }
 
@@ -71,16 +75,13 @@ impl RedisJourneys {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<Vec<Step>>, JourneyError> {
-        let ranges: Vec<Cmd> = whose
-            .iter()
-            .map(|who| {
-                let mut range = cmd("ZRANGEBYSCORE");
-                range.arg(self.key(who)).arg(from_ms).arg(to_ms);
-                range
-            })
-            .collect();
+        let ranges = whose.iter().map(|who| {
+            let mut range = cmd("ZRANGEBYSCORE");
+            range.arg(self.key(who)).arg(from_ms).arg(to_ms);
+            range
+        });
         let mut journeys = Vec::with_capacity(whose.len());
-        for members in self.connection.run(&ranges).await? {
+        for members in self.connection.run(ranges).await? {
             let members = Vec::<Vec<u8>>::from_redis_value(members).map_err(RedisError::from)?;
             journeys.push(members.iter().filter_map(|bytes| Step::from_bytes(bytes)).collect());
         }
@@ -90,7 +91,7 @@ impl RedisJourneys {
     pub async fn erase(&self, who: &Who) -> Result<(), JourneyError> {
         let mut delete = cmd("DEL");
         delete.arg(self.key(who));
-        self.connection.run(&[delete]).await?;
+        self.connection.run([delete]).await?;
         Ok(())
     }
 
