@@ -22,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ORDERS: i64 = 100_000;
 
 /// The report and its parameters; a year unless they say otherwise.
-const REPORTS: [(&str, &str); 53] = [
+const REPORTS: [(&str, &str); 52] = [
     ("attribution", "by=post"),
     ("attribution", "by=post&model=linear"),
     ("attribution", "by=post&model=all"),
@@ -71,7 +71,6 @@ const REPORTS: [(&str, &str); 53] = [
     ("attribution", "by=network&model=all"),
     ("attribution", "by=campaign&model=markov"),
     ("attribution", "by=post&model=shapley"),
-    ("attribution", "by=post&model=markov"),
     ("compare", "by=network&models=first_touch,linear"),
     ("compare", "by=post&models=first_touch,linear"),
     ("retention", ""),

@@ -330,7 +330,7 @@ CREATE TABLE credits (
 );
 -- Sums read one of these indexes alone and in order, and never a row; so do those of rivals.
 CREATE INDEX credits_by_link ON credits (workspace, link, revision, order_day, click_day, cash_day, event, kind, source,
-  country, device, first_touch, last_touch, linear, time_decay, position_based,
+  country, device, conversion, first_touch, last_touch, linear, time_decay, position_based,
   first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight) WHERE link IS NOT NULL;
 CREATE INDEX credits_by_order_day ON credits (workspace, event, order_day, source, country, device, kind, link, revision,
   click_day, conversion, first_touch, last_touch, linear, time_decay, position_based,
