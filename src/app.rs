@@ -170,14 +170,15 @@ impl App {
             };
             Arc::new(Redirect::new(cache.clone(), log.clone(), keys, redirect, &redirect_metrics))
         });
-        let follower = Follower::start(cache, data_dir.join("links.snapshot")).await.context("hot.url")?;
+        let follower =
+            Follower::start(cache.clone(), data_dir.join("links.snapshot")).await.context("hot.url")?;
         let following = tokio::spawn(follow(follower, stage.clone()));
 
         let accept_metrics = AcceptMetrics::default();
         accept_metrics.register(&mut registry);
         let router = router
             .merge(api::health(ledger.clone(), log.clone()))
-            .merge(telemetry::router(Arc::new(registry)));
+            .merge(telemetry::router(Arc::new(registry), move || cache.observe()));
         let accept = AcceptConfig {
             max_connections: config.server.max_connections,
             header_timeout: config.server.header_timeout,

@@ -24,11 +24,12 @@ pub fn init(config: &Config) -> anyhow::Result<()> {
     installed.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
 }
 
-/// `/metrics` in the OpenMetrics text format.
-pub fn router(registry: Arc<Registry>) -> Router {
+/// `/metrics` in the OpenMetrics text format. `observe` brings gauges up to date before they are read.
+pub fn router(registry: Arc<Registry>, observe: impl Fn() + Clone + Send + Sync + 'static) -> Router {
     Router::new().route(
         "/metrics",
         get(move || async move {
+            observe();
             let mut text = String::new();
             match encode(&mut text, &registry) {
                 Ok(()) => (

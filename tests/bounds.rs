@@ -135,6 +135,25 @@ async fn queue_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn links_at_hand() {
+    let site = Site::start(&[("UTMOST_HOT__LINK_CACHE_BYTES", "1048576")]).await;
+    site.counts("utmost_links_cached", 1).await;
+    // About 2,000 bytes each.
+    let long = |n: u64| json!({"url": format!("https://shop.example/{n}?{}", "x".repeat(1_700))});
+    let links: Vec<_> = (0..1_000).map(long).collect();
+    let made =
+        site.client.api(Method::POST, "/api/v1/links/bulk", Some(json!({ "links": links }))).await.unwrap();
+    for result in made["results"].as_array().unwrap() {
+        let short_url = result["link"]["short_url"].as_str().unwrap();
+        assert_eq!(click(&site.client, short_url, None).await.unwrap().status, 302);
+    }
+    let links = metric(&site.client, "utmost_links_cached").await;
+    assert!((100..1_000).contains(&links), "{links}");
+    let bytes = metric(&site.client, "utmost_links_cached_bytes").await;
+    assert!((100_000..=1_048_576).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spool() {
     let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let url = redis.url();
