@@ -267,8 +267,10 @@ impl Numbered {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { segments, next, trimmed, .. } = &mut *state;
         *trimmed = up_to.max(*trimmed);
-        if segments.list().back().is_some_and(|newest| newest.len > 0 && newest.number <= up_to.major) {
-            segments.begin(*next)?;
+        let is_reached =
+            segments.list().back().is_some_and(|newest| newest.len > 0 && newest.number <= up_to.major);
+        let begun = if is_reached { segments.begin(*next) } else { Ok(()) };
+        if is_reached && begun.is_ok() {
             *next += 1;
         }
         // The first number of which something is wanted.
@@ -276,7 +278,8 @@ impl Numbered {
         while segments.list().get(1).is_some_and(|second| second.number <= wanted) {
             segments.drop_first()?;
         }
-        Ok(())
+        // On a full disk the files before make room first.
+        begun
     }
 
     fn raise_above(&self, committed: Position) -> io::Result<()> {

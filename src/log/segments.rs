@@ -90,9 +90,14 @@ impl Segments {
             // Without effect if every append has waited.
             file.sync_data()?;
         }
-        let file = OpenOptions::new().append(true).create_new(true).open(path(&self.dir, number))?;
+        let path = path(&self.dir, number);
+        let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
         // The file's name must survive as well as what is in it.
-        File::open(&self.dir)?.sync_all()?;
+        if let Err(error) = File::open(&self.dir).and_then(|dir| dir.sync_all()) {
+            // Or the next try would find it in its way.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
         self.list.push_back(Segment { number, len: 0 });
         self.writer = Some(file);
         Ok(())
@@ -115,7 +120,7 @@ impl Segments {
 }
 
 /// Reads the frames of a file from an offset on.
-pub(super) struct Frames {
+pub(super) struct FrameReader {
     reader: BufReader<Take<File>>,
     /// Where the next one begins.
     pub offset: u64,
@@ -123,14 +128,14 @@ pub(super) struct Frames {
 }
 
 /// Begins to read a file.
-pub(super) fn read(dir: &Path, segment: Segment, offset: u64) -> io::Result<Frames> {
+pub(super) fn read(dir: &Path, segment: Segment, offset: u64) -> io::Result<FrameReader> {
     let mut file = File::open(path(dir, segment.number))?;
     file.seek(SeekFrom::Start(offset))?;
     let left = segment.len.saturating_sub(offset);
-    Ok(Frames { reader: BufReader::with_capacity(1 << 16, file.take(left)), offset, end: segment.len })
+    Ok(FrameReader { reader: BufReader::with_capacity(1 << 16, file.take(left)), offset, end: segment.len })
 }
 
-impl Frames {
+impl FrameReader {
     /// None at the end, and where a frame is not what was written: nothing after it counts.
     pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let body = self.read()?;
