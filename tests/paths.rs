@@ -20,6 +20,7 @@ use utmost::config::{Attribution, Config};
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::domain::keys::KeyRing;
 use utmost::domain::time;
+use utmost::ledger::paths::DayPaths;
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::log::record::{Click, Delivery, Request};
 use utmost::log::{Log, LogConfig, LogMetrics};
@@ -119,9 +120,14 @@ impl Stage {
         let text = "SELECT paths FROM path_counts WHERE event = 'purchase'";
         let rows = sqlx::query(text).fetch_all(&self.worker.ledger.read).await.unwrap();
         let mut nulls: BTreeMap<String, i64> = BTreeMap::new();
-        for line in rows.iter().flat_map(|row| row.get::<&str, _>(0).lines()) {
-            let (count, path) = line.split_once(' ').unwrap();
-            *nulls.entry(path.to_owned()).or_default() += count.parse::<i64>().unwrap();
+        for row in rows {
+            let day = DayPaths::from_bytes(row.get(0)).unwrap();
+            for counted in day.paths() {
+                let (count, path) = counted.unwrap();
+                let keys = path.iter().map(|place| day.links[*place as usize]);
+                let keys: Vec<String> = keys.map(|(link, revision)| format!("{link}.{revision}")).collect();
+                *nulls.entry(keys.join(" ")).or_default() += count;
+            }
         }
         nulls.into_iter().collect()
     }

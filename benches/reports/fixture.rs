@@ -1,10 +1,12 @@
 //! The ledger of a busy workspace over a year, as the worker would have left it; by a fixed seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use sqlx::AssertSqlSafe;
+use utmost::ledger::packs::{self, Change, ChangeKind, Conversion, Status};
+use utmost::ledger::paths::DayPaths;
 use utmost::ledger::{Tx, sql};
 
 const POSTS: i64 = 2_000;
@@ -16,6 +18,7 @@ const DAYS: i64 = 365;
 enum Value {
     Text(String),
     Number(i64),
+    Bytes(Vec<u8>),
     None,
 }
 
@@ -50,6 +53,7 @@ impl Rows {
             query = match value {
                 Value::Text(text) => query.bind(text),
                 Value::Number(number) => query.bind(number),
+                Value::Bytes(bytes) => query.bind(bytes),
                 Value::None => query.bind(None::<String>),
             };
         }
@@ -76,6 +80,12 @@ impl From<String> for Value {
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
     }
 }
 
@@ -323,18 +333,17 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
 async fn null_paths(tx: &mut Tx, random: &mut StdRng) {
     let mut counts = Rows::of("path_counts (workspace, event, day, paths)");
     for day in FIRST_DAY..FIRST_DAY + DAYS {
-        let mut paths: BTreeMap<String, i64> = BTreeMap::new();
+        let mut paths: HashMap<Vec<(i64, i64)>, i64> = HashMap::new();
         for n in 0..LINKS {
             for _ in 0..random.random_range(0..13) {
-                let mut path = format!("{}.1", link(n));
+                let mut path = vec![(link(n), 1)];
                 if random.random_bool(0.05) {
-                    path.push_str(&format!(" {}.1", link(random.random_range(0..LINKS))));
+                    path.push((link(random.random_range(0..LINKS)), 1));
                 }
                 *paths.entry(path).or_default() += 1;
             }
         }
-        let lines: Vec<String> = paths.iter().map(|(path, nulls)| format!("{nulls} {path}")).collect();
-        counts.add(tx, row!["default", "purchase", day, lines.join("\n")]).await;
+        counts.add(tx, row!["default", "purchase", day, DayPaths::of(&paths).to_bytes()]).await;
     }
     counts.write(tx).await;
 }
@@ -347,7 +356,7 @@ struct Touch {
 
 async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
     let mut conversions = Rows::of(
-        "conversions (id, workspace, source, order_id, due, evaluated_ms, received_ms, event, status, reason, occurred_ms, t_ms, order_day, currency, gross_minor, refunds_minor, net_minor, basis, customer, touch_count, journey)",
+        "conversions (id, workspace, source, order_id, due, evaluated_ms, received_ms, event, status, reason, occurred_ms, t_ms, order_day, currency, gross_minor, refunds_minor, net_minor, basis, customer)",
     );
     let mut customers = Rows::of("order_customers (workspace, customer, source, order_id)");
     let mut touches =
@@ -356,6 +365,7 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
     let mut credits = Rows::of(
         "credits (conversion, change_no, n, workspace, link, revision, country, device, kind, event, source, order_day, click_day, cash_day, is_last, first_touch, last_touch, linear, time_decay, position_based, first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight)",
     );
+    let mut of_days: BTreeMap<i64, Vec<Vec<u8>>> = BTreeMap::new();
     for id in 0..count {
         // One after the other, as orders come.
         let day = FIRST_DAY + id * DAYS / count;
@@ -367,13 +377,6 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
         let (status, reason) =
             if matched { ("attributed", Value::None) } else { ("unattributed", Value::from("no_match")) };
         let journey = if matched { touches_before(day, random) } else { Vec::new() };
-        let steps: Vec<String> = journey
-            .iter()
-            .map(|touch| match touch.link {
-                Some(link) => format!("{link}.1.{}.DE.mobile", touch.day),
-                None => "-paid_search".to_owned(),
-            })
-            .collect();
         let order_id = format!("o{id}");
         // By e-mail and by the shop's own number, as most shops send both.
         let customer = random.random_range(0..count * 6 / 10);
@@ -381,15 +384,37 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
         for hash in &hashes {
             customers.add(tx, row!["default", hash.as_str(), source, order_id.as_str()]).await;
         }
+        let mut packed = Conversion {
+            id,
+            links: journey.iter().map(|touch| touch.link.map(|link| (link, 1))).collect(),
+            order_day: day,
+            source,
+            status: if matched { Status::Attributed } else { Status::Unattributed },
+            reason: (!matched).then_some("no_match"),
+            basis: Some("ex_tax"),
+            occurred_ms: Some(at_ms),
+            t_ms: at_ms,
+            gross_minor: gross,
+            net_minor: gross - refund,
+            assigned_value_minor: None,
+            goods: None,
+            customers: hashes.iter().map(|hash| packs::customer(hash).expect("hex")).collect(),
+            touches: Vec::new(),
+            changes: Vec::new(),
+        };
         let [customer, _] = hashes;
         let mut row = row![id, "default", source, order_id, 0, 1, at_ms, "purchase", status];
         row.push(reason);
         row.extend(row![at_ms, at_ms, day, "EUR", gross, refund, gross - refund, "ex_tax", customer]);
-        row.extend(row![matched.then_some(journey.len() as i64), steps.join(" ")]);
         conversions.add(tx, row).await;
+        let change =
+            |kind, amount_minor, at_ms, day| Change { kind, amount_minor, at_ms, day, credits: Vec::new() };
+        packed.changes.push(change(ChangeKind::Revenue, gross, at_ms, day));
         changes.add(tx, row![id, 0, "revenue", gross, at_ms, day]).await;
         if refund > 0 {
-            changes.add(tx, row![id, 1, "refund", -refund, at_ms + 86_400_000 * 5, day + 5]).await;
+            let refunded_ms = at_ms + 86_400_000 * 5;
+            packed.changes.push(change(ChangeKind::Refund, -refund, refunded_ms, day + 5));
+            changes.add(tx, row![id, 1, "refund", -refund, refunded_ms, day + 5]).await;
         }
         let whole = journey.len() as i64;
         for (n, Touch { link, day: clicked }) in (0..).zip(journey) {
@@ -411,11 +436,30 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
                 let mut row = row![id, change_no, n, "default", link, revision];
                 row.extend(row![country, "mobile", kind, "purchase", source]);
                 row.extend(row![day, clicked, cash_day, last]);
-                row.extend(row![first * amount, last * amount, all, all, all]);
-                row.extend(row![first * scale, last * scale, weight, weight, weight]);
+                let amounts = [first * amount, last * amount, all, all, all];
+                let weights = [first * scale, last * scale, weight, weight, weight];
+                row.extend(amounts.into_iter().chain(weights).map(Value::from));
                 credits.add(tx, row).await;
+                packed.changes[change_no as usize].credits.push(amounts);
+                if change_no == 0 {
+                    let channel = if link.is_some() { "" } else { "paid_search" };
+                    let at_ms = clicked * 86_400_000;
+                    packed.touches.push(packs::Touch {
+                        channel,
+                        at_ms,
+                        day: clicked,
+                        country,
+                        device: "mobile",
+                        weights,
+                    });
+                }
             }
         }
+        of_days.entry(day).or_default().push(packed.to_bytes());
+    }
+    for (day, records) in of_days {
+        let pack = packs::pack_of(records.iter().map(Vec::as_slice));
+        packs::put(tx, "default", "purchase", day, &pack).await.expect("packs");
     }
     for rows in [&mut conversions, &mut customers, &mut touches, &mut changes, &mut credits] {
         rows.write(tx).await;

@@ -22,6 +22,7 @@ mod chain;
 mod inverse;
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 
 use self::chain::Chain;
 use self::inverse::{Matrix, inverse, solve_within};
@@ -50,7 +51,10 @@ pub enum MarkovError {
 
 /// Each key's credit and removal effect, keys in order of first appearance. The credits sum to all
 /// conversions and all value of paths that have keys, if there are any.
-pub fn markov(paths: &[Path], order: usize) -> Result<Vec<KeyCredit>, MarkovError> {
+pub fn markov<K: Clone + Eq + Hash>(
+    paths: &[Path<K>],
+    order: usize,
+) -> Result<Vec<KeyCredit<K>>, MarkovError> {
     if !(1..=MAX_ORDER).contains(&order) {
         return Err(MarkovError::Order(order));
     }
@@ -69,8 +73,8 @@ pub fn markov(paths: &[Path], order: usize) -> Result<Vec<KeyCredit>, MarkovErro
 
     let sum = |of: fn(&RemovalEffect) -> f64| effects.iter().map(of).sum::<f64>();
     let (all_conversions, all_value) = (sum(|e| e.conversions), sum(|e| e.value));
-    let credit = |(key, effect): (&&str, &RemovalEffect)| KeyCredit {
-        key: (*key).to_owned(),
+    let credit = |(key, effect): (&&K, &RemovalEffect)| KeyCredit {
+        key: (*key).clone(),
         conversions: chain.conversions * share(effect.conversions, all_conversions),
         value: chain.value * share(effect.value, all_value),
         removal_effect: Some(*effect),
@@ -84,8 +88,8 @@ fn share(part: f64, whole: f64) -> f64 {
 }
 
 /// What is worked out once for all keys, and what is reused from key to key.
-struct Removal<'a> {
-    chain: &'a Chain<'a>,
+struct Removal<'a, K> {
+    chain: &'a Chain<'a, K>,
     leaving: Vec<f64>,
     /// By component: for those with loops, the inverse of what leaves less what flows within.
     loops: Vec<Option<Matrix>>,
@@ -95,8 +99,8 @@ struct Removal<'a> {
     passed: Vec<f64>,
 }
 
-impl<'a> Removal<'a> {
-    fn prepare(chain: &'a Chain<'a>, order: usize) -> Result<Self, MarkovError> {
+impl<'a, K> Removal<'a, K> {
+    fn prepare(chain: &'a Chain<'a, K>, order: usize) -> Result<Self, MarkovError> {
         let cells: usize =
             chain.components.iter().map(Vec::len).filter(|n| *n > 1).map(|n| n.saturating_mul(n)).sum();
         if cells > MAX_LOOP_CELLS {
@@ -248,8 +252,8 @@ mod tests {
 
     #[test]
     fn orders_and_loops_have_limits() {
-        assert_eq!(markov(&[], 0), Err(MarkovError::Order(0)));
-        assert_eq!(markov(&[], 4), Err(MarkovError::Order(4)));
+        assert_eq!(markov::<String>(&[], 0), Err(MarkovError::Order(0)));
+        assert_eq!(markov::<String>(&[], 4), Err(MarkovError::Order(4)));
         let ring: Vec<String> = (0..=4_001).map(|i| (i % 4_001).to_string()).collect();
         let ring = [Path { keys: ring, conversions: 1.0, value: 1.0, nulls: 0.0 }];
         assert_eq!(markov(&ring, 1), Err(MarkovError::TooManyLoops { order: 1 }));

@@ -1,14 +1,16 @@
 //! Paths: the keys (posts, networks, campaigns ...) that journeys of a period went through, how often
 //! that led to a conversion, and how often not. Read from the CSV that attribution packages share.
 
+use std::hash::Hash;
 use std::io::{self, BufRead, Read};
 
+use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 /// All journeys of a period that went through the same keys in the same order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Path {
-    pub keys: Vec<String>,
+pub struct Path<K = String> {
+    pub keys: Vec<K>,
     /// How many conversions these journeys had; fractions are fine.
     pub conversions: f64,
     /// What these conversions were worth together.
@@ -20,19 +22,19 @@ pub struct Path {
 /// What one key gets of all the conversions of a period, by any model. Not money: reports scale it to
 /// the attributed net.
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeyCredit {
-    pub key: String,
+pub struct KeyCredit<K = String> {
+    pub key: K,
     pub conversions: f64,
     pub value: f64,
     /// Only from models that take keys away.
     pub removal_effect: Option<RemovalEffect>,
 }
 
-impl KeyCredit {
+impl<K: Clone> KeyCredit<K> {
     /// A credit of nothing for each key.
-    pub(super) fn none_each(keys: &[&str]) -> Vec<Self> {
+    pub(super) fn none_each(keys: &[&K]) -> Vec<Self> {
         let none =
-            |key: &&str| Self { key: (*key).to_owned(), conversions: 0.0, value: 0.0, removal_effect: None };
+            |key: &&K| Self { key: (*key).clone(), conversions: 0.0, value: 0.0, removal_effect: None };
         keys.iter().map(none).collect()
     }
 }
@@ -65,13 +67,13 @@ impl Transform {
     }
 
     /// The same paths with their keys transformed, in the same order.
-    pub fn apply(self, mut paths: Vec<Path>) -> Vec<Path> {
+    pub fn apply<K: Eq + Hash>(self, mut paths: Vec<Path<K>>) -> Vec<Path<K>> {
         for path in &mut paths {
             match self {
                 Self::Unique => {}
                 Self::Exposure => path.keys.dedup(),
                 Self::First => {
-                    let seen: IndexSet<String> = std::mem::take(&mut path.keys).into_iter().collect();
+                    let seen: IndexSet<K> = std::mem::take(&mut path.keys).into_iter().collect();
                     path.keys = seen.into_iter().collect();
                 }
             }
@@ -140,12 +142,10 @@ pub fn read_paths(mut input: impl BufRead) -> Result<Vec<Path>, PathsError> {
 }
 
 /// The distinct keys in order of first appearance, and each path as positions in that list.
-pub(super) fn number_keys(paths: &[Path]) -> (Vec<&str>, Vec<Vec<usize>>) {
-    let mut keys = IndexSet::new();
-    let numbered = paths
-        .iter()
-        .map(|path| path.keys.iter().map(|key| keys.insert_full(key.as_str()).0).collect())
-        .collect();
+pub(super) fn number_keys<K: Eq + Hash>(paths: &[Path<K>]) -> (Vec<&K>, Vec<Vec<usize>>) {
+    let mut keys = IndexSet::with_hasher(RandomState::default());
+    let numbered =
+        paths.iter().map(|path| path.keys.iter().map(|key| keys.insert_full(key).0).collect()).collect();
     (keys.into_iter().collect(), numbered)
 }
 

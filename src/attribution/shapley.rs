@@ -3,16 +3,21 @@
 //! journey's conversions go in equal parts to its distinct keys (Zhao, Mahboobi, Bagheri 2018,
 //! "Shapley Value Methods for Attribution Modeling in Online Advertising").
 
+use std::hash::Hash;
+
 use indexmap::IndexSet;
 
 use super::paths::{KeyCredit, Path, number_keys};
 
 /// Each key's credit, keys in order of first appearance. Never negative; the credits sum to all
 /// conversions and all value of paths that have keys. Time grows with the length of all paths together.
-pub fn shapley(paths: &[Path]) -> Vec<KeyCredit> {
+pub fn shapley<K: Clone + Eq + Hash>(paths: &[Path<K>]) -> Vec<KeyCredit<K>> {
     let (keys, numbered) = number_keys(paths);
     let mut credits = KeyCredit::none_each(&keys);
     for (path, numbers) in paths.iter().zip(numbered) {
+        if path.conversions == 0.0 && path.value == 0.0 {
+            continue;
+        }
         let distinct: IndexSet<usize> = numbers.into_iter().collect();
         let share = 1.0 / distinct.len() as f64;
         for key in distinct {

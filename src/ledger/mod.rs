@@ -16,6 +16,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod links;
 mod migrations;
+pub mod packs;
 pub mod paths;
 pub mod posts;
 pub mod privacy;

@@ -2,16 +2,64 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use indexmap::IndexSet;
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::packs::Link;
 use super::{Ledger, LedgerError, Tx, sql};
 use crate::domain::ids::{ClickId, VisitorId};
 
 /// What a path is counted by: the event that it did not come to, and the day of its last click.
 pub type Ended = (String, i32);
 
-/// Journeys by what they are counted by and by their path, `link.revision` of each click.
-pub type Counts = BTreeMap<Ended, HashMap<String, i64>>;
+/// Journeys by what they are counted by and by their path: the link of each click.
+pub type Counts = BTreeMap<Ended, HashMap<Vec<Link>, i64>>;
+
+/// The journeys that ended on a day without the event, as they lie in a row: postcard's bytes.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayPaths {
+    pub links: Vec<Link>,
+    /// For each path how many journeys took it, its length, and the places of its links in `links`.
+    numbers: Vec<u64>,
+}
+
+impl DayPaths {
+    pub fn of(counts: &HashMap<Vec<Link>, i64>) -> Self {
+        // In order, so that what is alike has the same bytes.
+        let counts: BTreeMap<&Vec<Link>, &i64> = counts.iter().collect();
+        let mut links: IndexSet<Link> = IndexSet::new();
+        let mut numbers = Vec::new();
+        for (path, nulls) in counts {
+            numbers.extend([nulls.unsigned_abs(), path.len() as u64]);
+            numbers.extend(path.iter().map(|link| links.insert_full(*link).0 as u64));
+        }
+        Self { links: links.into_iter().collect(), numbers }
+    }
+
+    /// How many journeys took each path, and the places of its links.
+    pub fn paths(&self) -> impl Iterator<Item = Result<(i64, &[u64]), LedgerError>> {
+        let mut rest = self.numbers.as_slice();
+        std::iter::from_fn(move || {
+            let (nulls, after) = rest.split_first()?;
+            let path =
+                after.split_first().and_then(|(length, after)| after.split_at_checked(*length as usize));
+            let path = path.filter(|(path, _)| path.iter().all(|link| (*link as usize) < self.links.len()));
+            rest = path.map_or(&[], |(_, after)| after);
+            let damaged = || LedgerError::Damaged("the paths of a day".to_owned());
+            Some(path.map(|(path, _)| (*nulls as i64, path)).ok_or_else(damaged))
+        })
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("numbers can be written")
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
+        postcard::from_bytes(bytes)
+            .map_err(|error| LedgerError::Damaged(format!("the paths of a day: {error}")))
+    }
+}
 
 /// Up to which day (exclusive) the counts of a workspace are final.
 pub async fn settled_day(ledger: &Ledger, workspace: &str) -> Result<Option<i32>, LedgerError> {
@@ -105,7 +153,7 @@ pub async fn replace(
     .await?;
 
     // Few of many days change from one time to the next, so only what differs is written.
-    let mut before: BTreeMap<(String, i64), String> = BTreeMap::new();
+    let mut before: BTreeMap<(String, i64), Vec<u8>> = BTreeMap::new();
     let rows = sqlx::query("SELECT event, day, paths FROM path_counts WHERE workspace = $1 AND day >= $2")
         .bind(workspace)
         .bind(settled.map_or(i64::MIN, i64::from))
@@ -116,8 +164,8 @@ pub async fn replace(
     }
     for ((event, day), paths) in counts.iter().filter(|((_, day), _)| settled.is_none_or(|s| *day >= s)) {
         let key = (event.clone(), i64::from(*day));
-        let text = lines(paths);
-        if before.remove(&key).as_ref() == Some(&text) {
+        let bytes = DayPaths::of(paths).to_bytes();
+        if before.remove(&key).as_ref() == Some(&bytes) {
             continue;
         }
         sqlx::query(
@@ -127,7 +175,7 @@ pub async fn replace(
         .bind(workspace)
         .bind(key.0)
         .bind(key.1)
-        .bind(text)
+        .bind(bytes)
         .execute(&mut **tx)
         .await?;
     }
@@ -142,15 +190,31 @@ pub async fn replace(
     Ok(true)
 }
 
-/// `12 7.1 8.2`: twelve journeys of two clicks; one line for each path, in order.
-fn lines(paths: &HashMap<String, i64>) -> String {
-    let paths: BTreeMap<&String, &i64> = paths.iter().collect();
-    paths.iter().map(|(path, nulls)| format!("{nulls} {path}")).collect::<Vec<_>>().join("\n")
-}
-
 fn parsed<T: std::str::FromStr>(text: String) -> Result<T, LedgerError>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| LedgerError::Damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_a_day_read_back() {
+        let counts = HashMap::from([(vec![(7, 1)], 12), (vec![(7, 1), (8, 2), (7, 1)], 3)]);
+        let written = DayPaths::of(&counts);
+        let read = DayPaths::from_bytes(&written.to_bytes()).unwrap();
+        assert_eq!(read, written);
+        let named = read.paths().map(|counted| {
+            let (nulls, path) = counted.unwrap();
+            (path.iter().map(|link| read.links[*link as usize]).collect(), nulls)
+        });
+        assert_eq!(named.collect::<HashMap<Vec<Link>, i64>>(), counts);
+        for numbers in [vec![1], vec![1, 2, 0], vec![1, 1, 9], vec![1, 1, 0, 5, u64::MAX]] {
+            let damaged = DayPaths { links: vec![(7, 1)], numbers: numbers.clone() };
+            assert!(damaged.paths().any(|counted| counted.is_err()), "{numbers:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::conversions::{self, OrderKey};
-use super::{Ledger, LedgerError, Tx, facts, sql};
+use super::{Ledger, LedgerError, Tx, facts, packs, sql};
 use crate::domain::ids::VisitorId;
 
 /// Orders of a workspace that belong to any of these customer hashes.
@@ -106,6 +106,33 @@ pub async fn visitors_of(tx: &mut Tx, orders: &[OrderKey]) -> Result<BTreeSet<Vi
     Ok(clicks.into_iter().filter_map(|named| named.visitor).collect())
 }
 
+/// In what reports read of these orders, and of those that share a name with them.
+async fn rename_in_packs(
+    tx: &mut Tx,
+    workspace: &str,
+    orders: &[OrderKey],
+    customer: &str,
+    name: packs::Customer,
+) -> Result<(), LedgerError> {
+    let mut ids = Vec::new();
+    for order in orders {
+        let rows = sqlx::query(
+            "SELECT id FROM conversions WHERE source = $2 AND order_id = $3
+             UNION SELECT v.id FROM order_references own
+               JOIN order_references other ON other.workspace = own.workspace AND other.reference = own.reference
+               JOIN conversions v ON v.source = other.source AND v.order_id = other.order_id
+             WHERE own.workspace = $1 AND own.source = $2 AND own.order_id = $3",
+        )
+        .bind(workspace)
+        .bind(order.source.as_str())
+        .bind(order.order_id.as_str())
+        .fetch_all(&mut **tx)
+        .await?;
+        ids.extend(rows.iter().map(|row| row.get::<i64, _>(0)));
+    }
+    packs::rename_customer(tx, &ids, packs::customer(customer)?, name).await
+}
+
 /// Puts a random name in the place of each customer hash and each visitor, wherever the workspace has it, and
 /// marks the conversions due that read them. Orders of one person stay orders of one, so that no credit
 /// changes, but nothing leads to the person any more. The transaction is one of
@@ -121,7 +148,9 @@ pub async fn make_anonymous(
         for order in &orders {
             facts::mark_due(tx, order).await?;
         }
-        let name = hex::encode(rand::random::<[u8; 16]>());
+        let name: packs::Customer = rand::random();
+        rename_in_packs(tx, workspace, &orders, customer, name).await?;
+        let name = hex::encode(name);
         for statement in [
             "UPDATE order_customers SET customer = $1 WHERE workspace = $2 AND customer = $3",
             "UPDATE conversions SET customer = $1 WHERE workspace = $2 AND customer = $3",

@@ -242,22 +242,15 @@ CREATE TABLE conversions (
   assigned_value_minor BIGINT,        -- value of a lead or other action, reporting currency
   customer       TEXT,                -- the smallest of its customer hashes
   renews         TEXT,
-  touch_count    BIGINT,              -- how many touches have credits; NULL: none
-  journey        TEXT,                -- they, in order, for reports: link.revision.day.country.device, or -channel
+  packed         BLOB,                -- all that reports read of it (packs::Conversion); NULL: it is in no report
   UNIQUE (source, order_id)
 );
 CREATE INDEX conversions_due ON conversions (id) WHERE due > 0;
-CREATE INDEX conversions_with_assists ON conversions (workspace, event, order_day, source) WHERE touch_count > 1;
--- Reports read this alone: what an index covers needs no look at the rows.
-CREATE INDEX conversions_by_day ON conversions
-  (workspace, order_day, event, status, reason, basis, source, gross_minor, net_minor);
+CREATE INDEX conversions_by_day ON conversions (workspace, order_day);
 CREATE INDEX conversions_by_status ON conversions (workspace, status, reason, id);
 CREATE INDEX conversions_by_time ON conversions (workspace, t_ms);
 CREATE INDEX conversions_by_customer ON conversions (workspace, customer);
 CREATE INDEX conversions_pending ON conversions (workspace, evaluated_ms) WHERE due > 0;
--- Last, since of two indexes that look alike to it SQLite takes the newer one.
-CREATE INDEX conversions_with_goods ON conversions (workspace) WHERE cost_of_goods_minor IS NOT NULL;
-CREATE INDEX conversions_with_values ON conversions (workspace) WHERE assigned_value_minor IS NOT NULL;
 
 -- Status NULL: not (yet) an order: a refund whose order is unknown, another name of an order, or evidence.
 
@@ -297,7 +290,7 @@ CREATE TABLE changes (
   day          BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no)
 );
-CREATE INDEX changes_by_day ON changes (day, conversion, kind, amount_minor);
+CREATE INDEX changes_by_day ON changes (day, conversion);
 
 -- Credits: per change and touch the signed share of every model; over the touches they sum to the change.
 CREATE TABLE credits (
@@ -328,21 +321,30 @@ CREATE TABLE credits (
   position_based_weight BIGINT NOT NULL,
   PRIMARY KEY (conversion, change_no, n)
 );
--- Sums read one of these indexes alone and in order, and never a row; so do those of rivals.
-CREATE INDEX credits_by_link ON credits (workspace, link, revision, order_day, click_day, cash_day, event, kind, source,
-  country, device, conversion, first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight) WHERE link IS NOT NULL;
-CREATE INDEX credits_by_order_day ON credits (workspace, event, order_day, source, country, device, kind, link, revision,
-  click_day, conversion, first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_click_day ON credits (workspace, event, click_day, source, country, device, kind, link, revision,
-  order_day, conversion, first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_by_cash_day ON credits (workspace, event, cash_day, source, country, device, kind, link, revision,
-  conversion, first_touch, last_touch, linear, time_decay, position_based,
-  first_touch_weight, last_touch_weight, linear_weight, time_decay_weight, position_based_weight);
-CREATE INDEX credits_of_rivals ON credits (workspace, link, event, order_day, cash_day, source, kind, conversion,
-  first_touch, last_touch, linear, time_decay, position_based) WHERE link IS NULL;
+-- What links brought, and which brought anything of late; reports read packs.
+CREATE INDEX credits_by_link ON credits (workspace, link, event, kind, last_touch, last_touch_weight) WHERE link IS NOT NULL;
+CREATE INDEX credits_by_cash_day ON credits (workspace, cash_day, link);
+
+-- What reports read of conversions (ledger::packs): those of an event and an order day in one row.
+CREATE TABLE packs (
+  workspace   TEXT NOT NULL,
+  event       TEXT NOT NULL,
+  order_day   BIGINT NOT NULL,
+  first_day   BIGINT NOT NULL,        -- of its orders, clicks and refunds, and so is the last
+  last_day    BIGINT NOT NULL,
+  size        BIGINT NOT NULL,        -- how many conversions
+  valued      BIGINT NOT NULL,        -- 1: some have an assigned value
+  conversions BLOB NOT NULL,          -- conversions.packed of each, by id
+  PRIMARY KEY (workspace, event, order_day)
+);
+-- Conversions that have come, changed or gone since the pack was written.
+CREATE TABLE unpacked (
+  workspace  TEXT NOT NULL,
+  event      TEXT NOT NULL,
+  order_day  BIGINT NOT NULL,
+  conversion BIGINT NOT NULL,
+  PRIMARY KEY (workspace, event, order_day, conversion)
+) WITHOUT ROWID;
 
 -- Journeys that ended without a conversion, counted before they expire: markov reads them as null paths. Those of
 -- a day in one row: a row for each path costs SQL more than reading a hundred of them.
@@ -350,7 +352,7 @@ CREATE TABLE path_counts (
   workspace TEXT NOT NULL,
   event     TEXT NOT NULL,            -- the conversion that they did not come to
   day       BIGINT NOT NULL,          -- of the last click
-  paths     TEXT NOT NULL,            -- a line for each: how many journeys, then link.revision of each click, in order
+  paths     BLOB NOT NULL,            -- paths::DayPaths
   PRIMARY KEY (workspace, event, day)
 );
 -- Up to which day (exclusive) path counts are final; from it on they are counted anew now and then.

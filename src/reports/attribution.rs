@@ -6,11 +6,12 @@ use super::frame::{Frame, revenue_basis};
 use super::gather::{Gathered, Measured, gather};
 use super::reconcile::reconcile;
 use super::report::{Report, Row};
-use super::{OneModel, Problem, ReportError, ReportRequest};
+use super::{Problem, ReportError, ReportRequest};
 use crate::config::Attribution;
 use crate::domain::ids::LinkId;
 use crate::domain::time::{day_date, now_ms, rfc3339};
-use crate::ledger::reports::{self as sums, Amounts, Clock, Dimension, Key, ReceivedOrders, Slice};
+use crate::ledger::packs::Status;
+use crate::ledger::reports::{self as sums, Amounts, Dimension, Key, ReceivedOrders, Slice};
 use crate::ledger::{Ledger, LedgerError};
 
 /// The attribution report of a workspace; its own settings stand over `defaults`.
@@ -26,18 +27,9 @@ pub async fn attribution(
     let used = sums::days(ledger, workspace).await?;
     let slice = request.slice(workspace, zone, used, as_of_ms)?;
 
-    let moved = async {
-        match (slice.clock, request.model.main()) {
-            (Clock::Click, OneModel::Touches(model)) => {
-                Ok(sums::moved(ledger, &slice, model.as_str()).await?)
-            }
-            _ => Ok((Amounts::default(), Amounts::default())),
-        }
-    };
-    let received = async { Ok(sums::received(ledger, &slice).await?) };
     let pending = async { Ok::<_, ReportError>(sums::pending(ledger, workspace).await?) };
-    let (Gathered { rows, totals, models, rival, mut problems }, orders, moved, pending) =
-        tokio::try_join!(gather(ledger, &slice, request, &frame), received, moved, pending)?;
+    let (Gathered { rows, totals, models, received: orders, rival, moved, mut problems }, pending) =
+        tokio::try_join!(gather(ledger, &slice, request, &frame), pending)?;
     let filtered = slice.filters.iter().any(|(dimension, _)| *dimension != Dimension::Source);
     let credits = totals.figures.credits;
     let credited = Amounts { revenue_minor: credits.revenue_minor, refunds_minor: credits.refunds_minor };
@@ -100,7 +92,7 @@ fn basis_fallback(orders: &[ReceivedOrders], settings: &Attribution) -> Vec<Prob
     let mut problems = Vec::new();
     let wanted = revenue_basis(settings);
     let mut fallen_back: BTreeMap<&str, i64> = BTreeMap::new();
-    for order in orders.iter().filter(|order| order.status != "excluded") {
+    for order in orders.iter().filter(|order| order.status != Status::Excluded) {
         let basis = order.basis.as_deref().filter(|basis| *basis != wanted);
         if let Some(basis) = basis.filter(|_| order.amounts.revenue_minor != 0) {
             *fallen_back.entry(basis).or_default() += order.count;

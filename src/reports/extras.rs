@@ -8,37 +8,30 @@ use rust_decimal::prelude::ToPrimitive;
 
 use super::columns::WHOLE;
 use super::gather::{Gathered, Measured, rows_of};
-use super::{Figures, OneModel, Problem, ReportError, ReportRequest};
+use super::{Figures, Problem, ReportError};
 use crate::config::Attribution;
 use crate::domain::money::Currency;
 use crate::domain::time::hour_of_week;
 use crate::ledger::reports::{self as sums, Dimension, Goods, Key, Slice};
 use crate::ledger::{Ledger, LedgerError};
 
-/// Cost of goods, where orders state any.
-pub async fn goods(
-    ledger: &Ledger,
-    slice: &Slice,
-    request: &ReportRequest,
-    zone: &TimeZone,
+/// Cost of goods, where orders state any; by row, None being the whole.
+pub fn goods(
+    goods: Vec<(Option<Key>, Goods)>,
     currency: Currency,
     all: &mut Gathered,
 ) -> Result<(), ReportError> {
-    let OneModel::Touches(model) = request.model.main() else { return Ok(()) };
-    if !sums::any_goods(ledger, &slice.workspace).await? {
-        return Ok(());
-    }
     let mut credited = 0;
-    for (key, goods) in sums::goods(ledger, slice, request.by, model.as_str()).await? {
+    for (key, goods) in goods {
         let cost = converted(&goods, currency)?;
-        for key in rows_of(request.by, &key, zone)?.into_iter().map(Some).chain([None]) {
-            let into = match key {
-                Some(key) => all.rows.entry(key).or_default(),
-                None => &mut all.totals,
-            };
-            *into.figures.goods.get_or_insert_default() += cost;
-        }
-        credited += i128::from(goods.weight) * i128::from(goods.conversions);
+        let into = match key {
+            Some(key) => all.rows.entry(key).or_default(),
+            None => {
+                credited += i128::from(goods.weight) * i128::from(goods.conversions);
+                &mut all.totals
+            }
+        };
+        *into.figures.goods.get_or_insert_default() += cost;
     }
     // Half a conversion is no longer a matter of rounding.
     let without = i128::from(all.totals.figures.credits.weight) - credited;
@@ -92,8 +85,7 @@ pub async fn click_value(
     all.totals.figures.click_value = Some(0);
     for (key, network, clicks) in sums::clicks_of_networks(ledger, slice, by, &networks).await? {
         let value = prices.get(&network).copied().unwrap_or_default() * i128::from(clicks);
-        let keys = if by == Dimension::HourOfWeek { vec![key] } else { rows_of(by, &key, &TimeZone::UTC)? };
-        for key in keys {
+        for key in rows_of(by, &key)? {
             *all.rows.entry(key).or_default().figures.click_value.get_or_insert_default() += value;
         }
         *all.totals.figures.click_value.get_or_insert_default() += value;

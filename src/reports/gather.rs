@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
-
 use super::costs::{self, Cost};
 use super::extras;
 use super::frame::Frame;
@@ -11,14 +9,11 @@ use super::period::{self, Paths};
 use super::{Figures, OneModel, Problem, ReportError, ReportModel, ReportRequest};
 use crate::attribution::models::Model;
 use crate::domain::money::Currency;
-use crate::domain::time::hour_of_week;
 use crate::ledger::reports::{
-    self as sums, Amounts, Assigned, Assists, Clicks, Credits, Dimension, Key, Slice,
+    self as sums, Amounts, Clicks, Credits, Dimension, Journeys, Key, Question, ReceivedOrders, Slice, Tally,
+    TallyRow,
 };
 use crate::ledger::{Ledger, LedgerError};
-
-/// Milliseconds in a quarter of an hour.
-const QUARTER_MS: i64 = 900_000;
 
 /// What a row's columns are computed from.
 #[derive(Default)]
@@ -34,8 +29,12 @@ pub struct Gathered {
     pub totals: Measured,
     /// The models side by side, where all are asked for.
     pub models: Vec<&'static str>,
+    pub received: Vec<ReceivedOrders>,
     /// What rival touches take by the main model.
     pub rival: Amounts,
+    /// By the click clock and the main model: what orders outside the slice brought to clicks inside, and orders inside
+    /// to clicks outside.
+    pub moved: (Amounts, Amounts),
     pub problems: Vec<Problem>,
 }
 
@@ -45,23 +44,34 @@ pub async fn gather(
     request: &ReportRequest,
     frame: &Frame,
 ) -> Result<Gathered, ReportError> {
-    let (zone, currency) = (&frame.zone, frame.currency);
+    let currency = frame.currency;
     let mut all = Gathered::default();
     if request.by == Dimension::PublishedHour {
         let by_post = ReportRequest { by: Dimension::Post, ..request.clone() };
         all = Box::pin(gather(ledger, slice, &by_post, frame)).await?;
-        extras::by_published_hour(ledger, &slice.workspace, zone, &mut all).await?;
+        extras::by_published_hour(ledger, &slice.workspace, &frame.zone, &mut all).await?;
         return Ok(all);
     }
-    // None needs another, so they read side by side; those that take longest begin.
-    let (assists, asked, costs, clicks) = tokio::try_join!(
-        assists(ledger, slice, request.by),
-        ask(ledger, slice, request),
+    let of_period = models_of_period(request);
+    let question = Question {
+        by: request.by,
+        zone: frame.zone.clone(),
+        main: match request.model.main() {
+            OneModel::Touches(model) => Some(model),
+            _ => None,
+        },
+        journeys: !of_period.is_empty(),
+    };
+    // None needs another, so they read side by side.
+    let (mut tally, costs, clicks) = tokio::try_join!(
+        sums::tally(ledger, slice, &question),
         spread(ledger, slice, request.by, currency),
         sums::clicks(ledger, slice, request.by),
     )?;
     add_clicks(request.by, clicks, &mut all)?;
-    add_credits(ledger, slice, request, zone, asked, &mut all).await?;
+    let (journeys, goods) = (std::mem::take(&mut tally.journeys), std::mem::take(&mut tally.goods));
+    add_tally(request, tally, &mut all);
+    add_period(ledger, slice, request, of_period, journeys, &mut all).await?;
     if let Some((by_row, missing)) = costs {
         all.problems.extend(missing);
         let mut whole = Cost::default();
@@ -72,13 +82,7 @@ pub async fn gather(
         }
         all.totals.figures.cost = Some(whole);
     }
-    if let Some(assists) = assists {
-        for (key, conversions) in assists.by_key {
-            all.rows.entry(key).or_default().figures.assisted = Some(conversions);
-        }
-        all.totals.figures.assisted = Some(assists.whole);
-    }
-    extras::goods(ledger, slice, request, zone, currency, &mut all).await?;
+    extras::goods(goods, currency, &mut all)?;
     extras::click_value(ledger, slice, request.by, currency, &frame.settings, &mut all).await?;
     extras::engagement(ledger, slice, request.by, &mut all).await?;
     // Rows know what the whole knows.
@@ -95,27 +99,15 @@ pub async fn gather(
     Ok(all)
 }
 
-/// The rows that a key of the ledger stands for: a set of tags is many, and a quarter of an hour belongs to
-/// an hour of the week.
-pub(super) fn rows_of(by: Dimension, key: &Key, zone: &TimeZone) -> Result<Vec<Key>, LedgerError> {
-    Ok(match (by, key) {
-        (Dimension::Tag, key) => match sums::tags_of(key)? {
+/// The rows that a key of clicks stands for: a set of tags is many.
+pub(super) fn rows_of(by: Dimension, key: &Key) -> Result<Vec<Key>, LedgerError> {
+    Ok(match by {
+        Dimension::Tag => match sums::tags_of(key)? {
             tags if tags.is_empty() => vec![Key::None],
             tags => tags.into_iter().map(Key::Text).collect(),
         },
-        (Dimension::HourOfWeek, Key::Number(quarter)) => {
-            vec![Key::Number(i64::from(hour_of_week(quarter * QUARTER_MS, zone)))]
-        }
         _ => vec![key.clone()],
     })
-}
-
-/// What of the report only some keys have.
-async fn assists(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Option<Assists>, LedgerError> {
-    match by {
-        Dimension::HourOfWeek => Ok(None),
-        _ => sums::assists(ledger, slice, by).await.map(Some),
-    }
 }
 
 type Spread = (BTreeMap<Key, Cost>, Vec<Problem>);
@@ -138,9 +130,7 @@ fn add_clicks(by: Dimension, clicks: Vec<(Key, Clicks)>, all: &mut Gathered) -> 
     }
     let whole = all.totals.figures.clicks.insert(Clicks::default());
     for (key, clicks) in clicks {
-        // The rollup by hour has hours already.
-        let keys = if by == Dimension::HourOfWeek { vec![key] } else { rows_of(by, &key, &TimeZone::UTC)? };
-        for key in keys {
+        for key in rows_of(by, &key)? {
             all.rows.entry(key).or_default().figures.clicks.get_or_insert_default().add(clicks);
         }
         whole.add(clicks);
@@ -148,82 +138,66 @@ fn add_clicks(by: Dimension, clicks: Vec<(Key, Clicks)>, all: &mut Gathered) -> 
     Ok(())
 }
 
-/// What the ledger holds of the models whose credits it keeps.
-#[derive(Default)]
-struct Asked {
-    models: Vec<Model>,
-    /// One of each model.
-    credits: Vec<(Key, Vec<Credits>)>,
-    /// Of the main model, and so are assigned values.
-    rival: Amounts,
-    assigned: Option<Vec<(Key, Assigned)>>,
-}
-
-async fn ask(ledger: &Ledger, slice: &Slice, request: &ReportRequest) -> Result<Asked, LedgerError> {
-    let models = match request.model {
-        ReportModel::One(OneModel::Touches(model)) => vec![model],
-        ReportModel::One(_) => Vec::new(),
-        ReportModel::All { .. } => Model::ALL.to_vec(),
-    };
-    let OneModel::Touches(main) = request.model.main() else { return Ok(Asked::default()) };
-    let columns: Vec<&'static str> = models.iter().map(|model| model.as_str()).collect();
-    let (credits, rival, assigned) = tokio::try_join!(
-        sums::credits(ledger, slice, request.by, &columns),
-        sums::rival_share(ledger, slice, main.as_str()),
-        sums::assigned(ledger, slice, request.by, main.as_str()),
-    )?;
-    Ok(Asked { models, credits, rival, assigned: Some(assigned) })
-}
-
-/// The credits of the main model and, where all are asked for, of every model.
-async fn add_credits(
-    ledger: &Ledger,
-    slice: &Slice,
-    request: &ReportRequest,
-    zone: &TimeZone,
-    asked: Asked,
-    all: &mut Gathered,
-) -> Result<(), ReportError> {
-    let by = request.by;
-    let Asked { models, credits, rival, assigned } = asked;
-    let side_by_side = matches!(request.model, ReportModel::All { .. });
-    let main = models.iter().position(|model| request.model.main() == OneModel::Touches(*model));
-    if let Some(main) = main {
-        for (key, credits) in credits {
-            let keys = rows_of(by, &key, zone)?;
-            for key in keys.into_iter().map(Some).chain([None]) {
-                let into = match key {
-                    Some(key) => all.rows.entry(key).or_default(),
-                    None => &mut all.totals,
-                };
-                into.figures.credits.add(credits[main]);
-                if side_by_side {
-                    into.by_model.resize(models.len(), Credits::default());
-                    into.by_model.iter_mut().zip(&credits).for_each(|(sum, credits)| sum.add(*credits));
-                }
-            }
-        }
-        all.rival = rival;
-        if side_by_side {
-            all.totals.by_model.resize(models.len(), Credits::default());
-            all.models = models.iter().map(|model| model.as_str()).collect();
-        }
-    }
-    if let Some(assigned) = assigned {
-        add_assigned(by, zone, assigned, all)?;
-    }
-    let of_period = match request.model {
+fn models_of_period(request: &ReportRequest) -> Vec<OneModel> {
+    match request.model {
         ReportModel::One(model) if model.is_of_period() => vec![model],
         // Where they have no answer the others stand without them.
         ReportModel::All { order, transform, of_period: true } if period::check(request).is_ok() => {
             vec![OneModel::Markov { order, transform }, OneModel::Shapley { transform }]
         }
         _ => Vec::new(),
+    }
+}
+
+/// What conversions tell of all rows and of the whole: by the main model and, where all are asked for, by every
+/// model whose credits the ledger keeps.
+fn add_tally(request: &ReportRequest, tally: Tally, all: &mut Gathered) {
+    let main = match request.model.main() {
+        OneModel::Touches(main) => Model::ALL.iter().position(|model| *model == main),
+        _ => None,
     };
+    let side_by_side = matches!(request.model, ReportModel::All { .. });
+    let add = |row: TallyRow, into: &mut Measured| {
+        if let Some(credits) = row.credits {
+            into.figures.credits = main.map_or_else(Credits::default, |main| credits[main]);
+            into.by_model = if side_by_side { credits.to_vec() } else { Vec::new() };
+        }
+        into.figures.assigned_value = row.assigned;
+        into.figures.assisted = (row.assisted > 0).then_some(row.assisted);
+    };
+    for (key, row) in tally.rows {
+        // By a model of the period its own credits tell which rows there are.
+        if main.is_some() || row.assisted > 0 {
+            add(row, all.rows.entry(key).or_default());
+        }
+    }
+    add(tally.totals.clone(), &mut all.totals);
+    let whole = &mut all.totals.figures;
+    whole.assisted = (request.by != Dimension::HourOfWeek).then_some(tally.totals.assisted);
+    whole.assigned_value = main.map(|_| tally.totals.assigned.unwrap_or_default());
+    if side_by_side {
+        all.totals.by_model.resize(Model::ALL.len(), Credits::default());
+        all.models = Model::ALL.iter().map(|model| model.as_str()).collect();
+    }
+    all.received = tally.received;
+    all.rival = tally.rival;
+    all.moved = (tally.orders_outside, tally.clicks_outside);
+}
+
+/// The credits of models that look at all journeys of the period.
+async fn add_period(
+    ledger: &Ledger,
+    slice: &Slice,
+    request: &ReportRequest,
+    of_period: Vec<OneModel>,
+    journeys: Journeys,
+    all: &mut Gathered,
+) -> Result<(), ReportError> {
     if of_period.is_empty() {
         return Ok(());
     }
-    let paths = std::sync::Arc::new(Paths::load(ledger, slice, by).await?);
+    let side_by_side = matches!(request.model, ReportModel::All { .. });
+    let paths = std::sync::Arc::new(Paths::load(ledger, slice, request.by, journeys).await?);
     for model in of_period {
         let paths = std::sync::Arc::clone(&paths);
         let credited = tokio::task::spawn_blocking(move || paths.credit(model)).await;
@@ -263,23 +237,5 @@ async fn add_credits(
                       markov looks at those that did";
         all.problems.push(Problem { code: "no_null_paths", detail: detail.to_owned() });
     }
-    Ok(())
-}
-
-fn add_assigned(
-    by: Dimension,
-    zone: &TimeZone,
-    values: Vec<(Key, Assigned)>,
-    all: &mut Gathered,
-) -> Result<(), LedgerError> {
-    let mut whole = 0;
-    for (key, assigned) in values {
-        let value = i128::from(assigned.value_minor) * i128::from(assigned.weight);
-        for key in rows_of(by, &key, zone)? {
-            *all.rows.entry(key).or_default().figures.assigned_value.get_or_insert_default() += value;
-        }
-        whole += value;
-    }
-    all.totals.figures.assigned_value = Some(whole);
     Ok(())
 }

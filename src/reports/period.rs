@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use indexmap::{IndexMap, IndexSet};
-
 use super::model::OneModel;
 use super::{ReportError, ReportRequest};
 use crate::attribution::credit::{WEIGHT_SCALE, split};
@@ -12,7 +10,9 @@ use crate::attribution::markov::markov;
 use crate::attribution::paths::{KeyCredit, Path, Transform};
 use crate::attribution::shapley::shapley;
 use crate::ledger::Ledger;
-use crate::ledger::reports::{self as sums, Amounts, Clock, Credits, Dimension, Key, PathKey, Slice};
+use crate::ledger::reports::{
+    self as sums, Amounts, Clock, Credits, Dimension, Journeys, Key, PathKey, Slice,
+};
 
 /// Markov over more keys takes too long for an answer: 2,000 posts take about three seconds.
 const MARKOV_KEYS_MAX: usize = 2_000;
@@ -41,62 +41,42 @@ pub struct PeriodCredits {
     pub rival: Amounts,
 }
 
-/// What came of the journeys that went through the same keys.
-#[derive(Debug, Clone, Copy, Default)]
-struct Outcome {
-    conversions: i64,
-    amounts: Amounts,
-    /// Journeys that did not convert.
-    nulls: i64,
-}
-
 /// What the paths of the slice's attributed conversions are, alike ones together, and those of journeys that
 /// ended in its days without one.
-pub struct Paths {
-    keys: IndexSet<PathKey>,
-    /// Keys by number.
-    paths: IndexMap<Vec<usize>, Outcome>,
-}
+pub struct Paths(Journeys);
 
 impl Paths {
-    pub async fn load(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Self, ReportError> {
-        let mut all = Self { keys: IndexSet::new(), paths: IndexMap::new() };
-        for journey in sums::journeys(ledger, slice, by).await? {
-            let numbers = journey.keys.into_iter().map(|key| all.keys.insert_full(key).0).collect();
-            let outcome = all.paths.entry(numbers).or_default();
-            outcome.conversions += 1;
-            outcome.amounts = outcome.amounts + journey.amounts;
-        }
+    pub async fn load(
+        ledger: &Ledger,
+        slice: &Slice,
+        by: Dimension,
+        journeys: Journeys,
+    ) -> Result<Self, ReportError> {
         // Where nothing converted, there is nothing to share.
-        if all.paths.is_empty() {
-            return Ok(all);
-        }
-        let nulls = sums::null_paths(ledger, slice, by).await?;
-        let numbers: Vec<usize> =
-            nulls.keys.into_iter().map(|key| all.keys.insert_full(PathKey::Ours(key)).0).collect();
-        for (path, nulls) in nulls.paths {
-            let path = path.into_iter().map(|key| numbers[key]).collect();
-            all.paths.entry(path).or_default().nulls += nulls;
-        }
-        Ok(all)
+        Ok(Self(if journeys.paths.is_empty() {
+            journeys
+        } else {
+            sums::add_null_paths(ledger, slice, by, journeys).await?
+        }))
     }
 
     /// Whether journeys that did not convert are known.
     pub fn has_nulls(&self) -> bool {
-        self.paths.values().any(|outcome| outcome.nulls > 0)
+        self.0.paths.values().any(|outcome| outcome.nulls > 0)
     }
 
     /// A key's conversions are its share of their number; its net is its share of their net, and its refunds
     /// its share of what went back, each computed for itself; revenue is the sum of the two.
     pub fn credit(&self, model: OneModel) -> Result<PeriodCredits, ReportError> {
-        if matches!(model, OneModel::Markov { .. }) && self.keys.len() > MARKOV_KEYS_MAX {
+        if matches!(model, OneModel::Markov { .. }) && self.0.keys.len() > MARKOV_KEYS_MAX {
             let detail = format!(
                 "there are {} in the period, and markov is bounded to {MARKOV_KEYS_MAX}: choose a shorter period or fewer keys (networks, campaigns)",
-                self.keys.len()
+                self.0.keys.len()
             );
             return Err(ReportError::invalid("by", detail));
         }
         let whole = self
+            .0
             .paths
             .values()
             .fold((0, Amounts::default()), |(n, sum), of| (n + of.conversions, sum + of.amounts));
@@ -105,14 +85,15 @@ impl Paths {
             0 => None,
             _ => Some(self.shares(model, |amounts| amounts.refunds_minor)?),
         };
-        let values = |credits: &[KeyCredit]| credits.iter().map(|credit| credit.value).collect::<Vec<f64>>();
+        let values =
+            |credits: &[KeyCredit<usize>]| credits.iter().map(|credit| credit.value).collect::<Vec<f64>>();
         let conversions: Vec<f64> = by_net.iter().map(|credit| credit.conversions).collect();
         let weights = split(whole.0 * WEIGHT_SCALE, &conversions);
         let nets = split(whole.1.net_minor(), &values(&by_net));
         let refunds = by_refunds.as_deref().map(|credits| split(whole.1.refunds_minor, &values(credits)));
 
         let mut credited = PeriodCredits { by_key: BTreeMap::new(), rival: Amounts::default() };
-        for (i, key) in by_net.iter().map(|credit| self.key(credit)).enumerate() {
+        for (i, key) in by_net.iter().map(|credit| &self.0.keys[credit.key]).enumerate() {
             let refunds_minor = refunds.as_ref().map_or(0, |refunds| refunds[i]);
             let revenue_minor = nets[i] + refunds_minor;
             match key {
@@ -128,26 +109,24 @@ impl Paths {
         Ok(credited)
     }
 
-    fn shares(&self, model: OneModel, value: impl Fn(Amounts) -> i64) -> Result<Vec<KeyCredit>, ReportError> {
-        let paths = self.paths.iter().map(|(numbers, outcome)| Path {
-            keys: numbers.iter().map(ToString::to_string).collect(),
+    fn shares(
+        &self,
+        model: OneModel,
+        value: impl Fn(Amounts) -> i64,
+    ) -> Result<Vec<KeyCredit<usize>>, ReportError> {
+        let paths = self.0.paths.iter().map(|(numbers, outcome)| Path {
+            keys: numbers.clone(),
             conversions: outcome.conversions as f64,
             value: value(outcome.amounts) as f64,
             nulls: outcome.nulls as f64,
         });
-        let paths: Vec<Path> = paths.collect();
+        let paths: Vec<Path<usize>> = paths.collect();
         Ok(match model {
             OneModel::Markov { order, transform } => markov(&transform.apply(paths), order)
                 .map_err(|error| ReportError::invalid("model", error.to_string()))?,
             OneModel::Shapley { transform } => shapley(&transform.apply(paths)),
             OneModel::Touches(_) => Vec::new(),
         })
-    }
-
-    /// The models number keys in order of first appearance, as text.
-    fn key(&self, credit: &KeyCredit) -> &PathKey {
-        let number: usize = credit.key.parse().expect("keys are numbers here");
-        &self.keys[number]
     }
 }
 
@@ -157,22 +136,23 @@ pub const DEFAULT_TRANSFORM: Transform = Transform::Exposure;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::reports::Outcome;
 
     fn paths(all: &[(&[&str], i64, i64, i64)]) -> Paths {
-        let mut paths = Paths { keys: IndexSet::new(), paths: IndexMap::new() };
+        let mut journeys = Journeys::default();
         for (keys, count, revenue_minor, refunds_minor) in all {
             let numbers = keys.iter().map(|key| {
                 let key = match key.strip_prefix("other:") {
                     Some(channel) => PathKey::Rival(channel.to_owned()),
                     None => PathKey::Ours(Key::Text((*key).to_owned())),
                 };
-                paths.keys.insert_full(key).0
+                journeys.keys.insert_full(key).0
             });
             let numbers = numbers.collect();
             let amounts = Amounts { revenue_minor: *revenue_minor, refunds_minor: *refunds_minor };
-            paths.paths.insert(numbers, Outcome { conversions: *count, amounts, nulls: 0 });
+            journeys.paths.insert(numbers, Outcome { conversions: *count, amounts, nulls: 0 });
         }
-        paths
+        Paths(journeys)
     }
 
     #[test]

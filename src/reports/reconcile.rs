@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Problem;
+use crate::ledger::packs::Status;
 use crate::ledger::reports::{Amounts, ReceivedOrders};
 
 /// Received = attributed + unattributed + excluded, in number and in money.
@@ -53,10 +54,10 @@ pub fn reconcile(
     let mut all = Reconciliation::default();
     for group in orders {
         let reason = || group.reason.clone().unwrap_or_else(|| "unknown".to_owned());
-        let line = match group.status.as_str() {
-            "attributed" => &mut all.attributed,
-            "unattributed" => all.unattributed.entry(reason()).or_default(),
-            _ => all.excluded.entry(reason()).or_default(),
+        let line = match group.status {
+            Status::Attributed => &mut all.attributed,
+            Status::Unattributed => all.unattributed.entry(reason()).or_default(),
+            Status::Excluded => all.excluded.entry(reason()).or_default(),
         };
         line.add(group.count, group.amounts);
         all.received.add(group.count, group.amounts);
@@ -86,9 +87,9 @@ pub fn reconcile(
 mod tests {
     use super::*;
 
-    fn group(status: &str, reason: Option<&str>, count: i64, revenue: i64, refunds: i64) -> ReceivedOrders {
+    fn group(status: Status, reason: Option<&str>, count: i64, revenue: i64, refunds: i64) -> ReceivedOrders {
         ReceivedOrders {
-            status: status.into(),
+            status,
             reason: reason.map(str::to_owned),
             basis: None,
             count,
@@ -103,10 +104,10 @@ mod tests {
     #[test]
     fn rival_shares_move_money_and_no_orders() {
         let orders = [
-            group("attributed", None, 3, 3000, 100),
-            group("unattributed", Some("no_match"), 1, 500, 0),
-            group("unattributed", Some("other_channel"), 1, 200, 0),
-            group("excluded", Some("test"), 2, 900, 0),
+            group(Status::Attributed, None, 3, 3000, 100),
+            group(Status::Unattributed, Some("no_match"), 1, 500, 0),
+            group(Status::Unattributed, Some("other_channel"), 1, 200, 0),
+            group(Status::Excluded, Some("test"), 2, 900, 0),
         ];
         let none = (Amounts::default(), Amounts::default());
         let (all, problem) = reconcile(&orders, amounts(1000, 30), none, amounts(2000, 70), false);
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_difference_is_said_and_a_filter_explains_it() {
-        let orders = [group("attributed", None, 1, 1000, 0)];
+        let orders = [group(Status::Attributed, None, 1, 1000, 0)];
         let none = (Amounts::default(), Amounts::default());
         let (_, problem) = reconcile(&orders, Amounts::default(), none, amounts(900, 0), false);
         assert_eq!(problem.unwrap().code, "not_reconciled");

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
 use serde_json::json;
 
 use super::columns::{decimal, ratio};
@@ -11,6 +12,7 @@ use super::{Bound, Cell, Problem, ReportError, ReportRequest, Sheet, SheetRow};
 use crate::config::Attribution;
 use crate::domain::money::{Currency, format_minor};
 use crate::domain::time::{day_date, local_day, now_ms, rfc3339};
+use crate::ledger::packs::Customer;
 use crate::ledger::reports::{self as sums, Dimension, Key, Purchase};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -107,21 +109,21 @@ pub async fn retention(
     let days = ReportRequest { from: request.from, to: request.to, ..ReportRequest::default() };
     let slice = days.slice(workspace, &frame.zone, used, as_of_ms)?;
 
-    let (purchases, pairs, anonymous) = tokio::try_join!(
-        sums::purchases(ledger, workspace, today + 1),
-        sums::same_customers(ledger, workspace),
-        sums::anonymous_purchases(ledger, workspace, slice.from_day, slice.to_day),
-    )?;
-    let keys = match request.by {
-        Some(by) => sums::link_keys(ledger, workspace, by).await?,
-        None => BTreeMap::new(),
+    let keys = async {
+        match request.by {
+            Some(by) => sums::link_keys(ledger, workspace, by).await,
+            None => Ok(BTreeMap::new()),
+        }
     };
+    let (purchases, keys) = tokio::try_join!(sums::purchases(ledger, workspace, today + 1), keys)?;
+    let anonymous: i64 =
+        purchases.anonymous.range(slice.from_day..slice.to_day).map(|(_, count)| count).sum();
     let brought = |purchase: &Purchase| match (purchase.touched, request.by) {
         (None, _) => Brought::Others,
         (Some(_), None) => Brought::By(Key::Text("social".to_owned())),
         (Some(touched), Some(_)) => Brought::By(keys.get(&touched.last_link).cloned().unwrap_or(Key::None)),
     };
-    let histories = histories(purchases, pairs);
+    let histories = histories(purchases.known, purchases.same);
     let rows = cohorts(&histories, (slice.from_day, slice.to_day), today, brought);
 
     let mut problems = Vec::new();
@@ -152,11 +154,11 @@ pub async fn retention(
 }
 
 /// Each customer's purchases, in order. Hashes that an order names together are one customer.
-fn histories(purchases: Vec<Purchase>, pairs: Vec<(String, String)>) -> Vec<Vec<Purchase>> {
-    let mut numbers: HashMap<String, usize> = HashMap::new();
+fn histories(purchases: Vec<Purchase>, pairs: Vec<(Customer, Customer)>) -> Vec<Vec<Purchase>> {
+    let mut numbers: HashMap<Customer, usize, RandomState> = HashMap::default();
     // The customer that stands for a hash, by number; a chain ends in one that stands for itself.
     let mut same: Vec<usize> = Vec::new();
-    let mut number = |hash: String, same: &mut Vec<usize>| {
+    let mut number = |hash: Customer, same: &mut Vec<usize>| {
         *numbers.entry(hash).or_insert_with(|| {
             same.push(same.len());
             same.len() - 1
@@ -175,8 +177,8 @@ fn histories(purchases: Vec<Purchase>, pairs: Vec<(String, String)>) -> Vec<Vec<
         same[a.max(b)] = a.min(b);
     }
     let mut histories: Vec<Vec<Purchase>> = Vec::new();
-    for mut purchase in purchases {
-        let customer = number(std::mem::take(&mut purchase.customer), &mut same);
+    for purchase in purchases {
+        let customer = number(purchase.customer, &mut same);
         let customer = find(&mut same, customer);
         if histories.len() <= customer {
             histories.resize_with(customer + 1, Vec::new);
@@ -316,9 +318,9 @@ async fn sheet_rows(
 mod tests {
     use super::*;
 
-    fn purchase(customer: &str, id: i64, order_day: i64, net_minor: i64) -> Purchase {
+    fn purchase(customer: u8, id: i64, order_day: i64, net_minor: i64) -> Purchase {
         Purchase {
-            customer: customer.to_owned(),
+            customer: [customer; 16],
             id,
             t_ms: order_day * 86_400_000,
             order_day,
@@ -330,9 +332,9 @@ mod tests {
 
     #[test]
     fn hashes_that_orders_name_together_are_one_customer() {
-        let purchases = vec![purchase("a", 1, 5, 1), purchase("b", 2, 3, 1), purchase("c", 3, 4, 1)];
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        let all = histories(purchases, vec![pair("x", "a"), pair("y", "x"), pair("y", "b")]);
+        let purchases = vec![purchase(b'a', 1, 5, 1), purchase(b'b', 2, 3, 1), purchase(b'c', 3, 4, 1)];
+        let pair = |a: u8, b: u8| ([a; 16], [b; 16]);
+        let all = histories(purchases, vec![pair(b'x', b'a'), pair(b'y', b'x'), pair(b'y', b'b')]);
         let ids: Vec<Vec<i64>> =
             all.iter().map(|history| history.iter().map(|purchase| purchase.id).collect()).collect();
         assert_eq!(ids, [vec![2, 1], vec![3]]);
@@ -341,8 +343,8 @@ mod tests {
     #[test]
     fn only_customers_who_are_old_enough_count_after_days() {
         let histories = [
-            vec![purchase("a", 1, 0, 100), purchase("a", 2, 29, 50), purchase("a", 3, 30, 25)],
-            vec![purchase("b", 4, 75, 10)],
+            vec![purchase(b'a', 1, 0, 100), purchase(b'a', 2, 29, 50), purchase(b'a', 3, 30, 25)],
+            vec![purchase(b'b', 4, 75, 10)],
         ];
         let check = |today, expected: [(i64, i64); 4]| {
             let rows = cohorts(&histories, (0, 200), today, |_| Brought::Others);

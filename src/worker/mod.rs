@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::config::Attribution;
 use crate::domain::keys::KeyRing;
 use crate::domain::time;
-use crate::ledger::{Ledger, LedgerError, facts, rollups, workspaces as ledger_workspaces};
+use crate::ledger::{Ledger, LedgerError, facts, packs, rollups, workspaces as ledger_workspaces};
 use crate::log::{Log, LogError, Position, Stream};
 use clicks::ClickReader;
 use deliveries::DeliveryReader;
@@ -46,6 +46,9 @@ const EVALUATED_MAX: i64 = 100;
 const IDLE: Duration = Duration::from_millis(500);
 /// After a failure: how long until the next try.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often what reports read of conversions is packed, and how often to the last one.
+const PACK_EVERY: Duration = Duration::from_secs(5);
+const PACK_ALL_EVERY: Duration = Duration::from_secs(3600);
 /// How often committed entries are trimmed and old rows are dropped.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
@@ -119,6 +122,7 @@ impl Worker {
         }
         let mut workspaces = Workspaces::new(self.attribution.clone());
         while evaluate_due(&self.ledger, &self.journeys, &mut workspaces, EVALUATED_MAX).await? > 0 {}
+        packs::pack(&self.ledger, true).await?;
         Ok(())
     }
 }
@@ -204,7 +208,9 @@ async fn evaluate(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
         }
     }
     let mut workspaces = Workspaces::new(worker.attribution.clone());
+    let mut packer = Packer::default();
     while !*stop.borrow() {
+        failed("packing", packer.pack(&worker.ledger).await, stop.clone()).await;
         match evaluate_due(&worker.ledger, &worker.journeys, &mut workspaces, EVALUATED_MAX).await {
             Ok(0) => {
                 tokio::select! {
@@ -215,9 +221,33 @@ async fn evaluate(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
             }
             Ok(evaluated) => {
                 worker.metrics.evaluated.inc_by(evaluated as u64);
+                packer.has_news = true;
             }
             Err(error) => failed("evaluation", Err(error.into()), stop.clone()).await,
         }
+    }
+}
+
+/// Packs conversions now and then; all of them when the worker begins.
+#[derive(Default)]
+struct Packer {
+    has_news: bool,
+    last: Option<tokio::time::Instant>,
+    last_all: Option<tokio::time::Instant>,
+}
+
+impl Packer {
+    async fn pack(&mut self, ledger: &Ledger) -> Result<(), WorkerError> {
+        let is_due = |last: Option<tokio::time::Instant>, every| last.is_none_or(|at| at.elapsed() >= every);
+        let all = is_due(self.last_all, PACK_ALL_EVERY);
+        if all || self.has_news && is_due(self.last, PACK_EVERY) {
+            packs::pack(ledger, all).await?;
+            let now = Some(tokio::time::Instant::now());
+            self.has_news = false;
+            self.last = now;
+            self.last_all = if all { now } else { self.last_all };
+        }
+        Ok(())
     }
 }
 

@@ -124,10 +124,9 @@ impl Folding {
                 let keys = journey.iter().map(|(click, link)| {
                     let revision =
                         histories.get(link).map_or(1, |history| history.revision_at(click.at_ms()));
-                    format!("{}.{revision}", link.as_i64())
+                    (link.as_i64(), revision)
                 });
-                let path = keys.collect::<Vec<_>>().join(" ");
-                *self.counts.entry((event.clone(), day)).or_default().entry(path).or_default() += 1;
+                *self.counts.entry((event.clone(), day)).or_default().entry(keys.collect()).or_default() += 1;
             }
         }
     }

@@ -113,11 +113,12 @@ pub async fn busy_shop() -> Shop {
         let ordered = date(day);
         // Some come back; one in nine orders names nobody.
         let customer = format!("customer-{}", amount_minor % 411);
+        let named = [customer.as_str()];
         let order = Order {
             day: &ordered,
             amount_minor,
             source: ["src_1", "src_1", "src_2"][dice.below(3) as usize],
-            customer: (amount_minor % 9 != 0).then_some(customer.as_str()),
+            customers: if amount_minor % 9 == 0 { &[] } else { &named },
             ..SALE
         };
         shop.order(match kind {

@@ -14,7 +14,7 @@ use utmost::config::data_dir::DataDir;
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::domain::keys::KeyRing;
 use utmost::domain::time;
-use utmost::ledger::{Ledger, Synchronous};
+use utmost::ledger::{Ledger, Synchronous, packs};
 use utmost::log::record::{Click, Delivery, Request};
 use utmost::log::{Log, LogConfig, LogMetrics, Stream};
 
@@ -171,23 +171,45 @@ async fn batches(dir: &Path) -> usize {
     lives
 }
 
+async fn blobs(ledger: &Ledger, text: &str) -> Vec<Vec<u8>> {
+    let rows = sqlx::query(AssertSqlSafe(text.to_owned())).fetch_all(&ledger.read).await.expect(text);
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 async fn rows(ledger: &Ledger, text: &str) -> Vec<String> {
     let rows = sqlx::query(AssertSqlSafe(text.to_owned())).fetch_all(&ledger.read).await.expect(text);
     rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Every row of every table as text, but for what depends on when and in which batch it was worked on (counts of
-/// journeys without conversion are taken anew every now and then, and may not have been taken yet).
+/// journeys without conversion are taken anew every now and then, and may not have been taken yet). Packs hold
+/// conversions by number, so they are compared with the conversions themselves.
 async fn dump(ledger: &Ledger) -> Vec<String> {
+    packs::pack(ledger, true).await.unwrap();
+    let packed =
+        "SELECT event || ' ' || order_day FROM conversions WHERE packed IS NOT NULL GROUP BY 1 ORDER BY 1";
+    assert_eq!(
+        rows(ledger, "SELECT event || ' ' || order_day FROM packs ORDER BY 1").await,
+        rows(ledger, packed).await
+    );
+    for place in rows(ledger, packed).await {
+        let (event, day) = place.split_once(' ').unwrap();
+        let place = format!("event = '{event}' AND order_day = {day}");
+        let records =
+            blobs(ledger, &format!("SELECT packed FROM conversions WHERE {place} ORDER BY id")).await;
+        let pack = blobs(ledger, &format!("SELECT conversions FROM packs WHERE {place}")).await;
+        assert_eq!(pack, [packs::pack_of(records.iter().map(Vec::as_slice))], "{place}");
+    }
     let mut all = Vec::new();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts') ORDER BY name";
+                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts', 'packs')
+                  ORDER BY name";
     for table in rows(ledger, tables).await {
         let columns = rows(ledger, &format!("SELECT name FROM pragma_table_info('{table}')")).await;
         let shown: Vec<String> = columns
             .iter()
             .filter(|column| match (table.as_str(), column.as_str()) {
-                ("conversions", "id" | "evaluated_ms" | "due") => false,
+                ("conversions", "id" | "evaluated_ms" | "due" | "packed") => false,
                 (_, column) => column != "body",
             })
             .map(|column| {

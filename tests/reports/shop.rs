@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "every test binary uses another part of this")]
 
 use jiff::civil::Date;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row};
 use utmost::config::{Attribution, Config};
 use utmost::domain::ids::LinkId;
 use utmost::domain::time::{day_date, day_number};
-use utmost::ledger::{Ledger, Synchronous, Tx, rollups};
+use utmost::ledger::conversions::{ChangeRow, CreditRow, Due, Evaluation, Put, TouchRow, put_evaluation};
+use utmost::ledger::{Ledger, Synchronous, Tx, packs, rollups};
 use utmost::reports::{CompareRequest, Report, ReportError, ReportRequest, RetentionRequest, Sheet};
 use utmost::worker::classify::Device;
 use utmost::worker::rollup::{Counts, Part, Rollups};
@@ -35,11 +36,15 @@ pub struct Order<'a> {
     pub status: &'a str,
     pub reason: Option<&'a str>,
     pub assigned_value_minor: Option<i64>,
-    pub basis: &'a str,
+    pub basis: &'static str,
     /// The difference that exchange rates make to all refunds together, on the day of the last.
     pub fx_minor: i64,
-    pub customer: Option<&'a str>,
+    /// Under all the names that the order has for its customer.
+    pub customers: &'a [&'a str],
     pub cost_of_goods_minor: Option<i64>,
+    pub currency: &'a str,
+    pub rate: Option<&'a str>,
+    pub is_cancelled: bool,
 }
 
 pub const SALE: Order<'static> = Order {
@@ -54,8 +59,11 @@ pub const SALE: Order<'static> = Order {
     assigned_value_minor: None,
     basis: "ex_tax",
     fx_minor: 0,
-    customer: None,
+    customers: &[],
     cost_of_goods_minor: None,
+    currency: "EUR",
+    rate: None,
+    is_cancelled: false,
 };
 
 pub enum Value<'a> {
@@ -189,131 +197,32 @@ impl Shop {
     pub async fn order(&mut self, order: Order<'_>) -> i64 {
         let id = self.next;
         self.next += 1;
-        let touch = |(link, date): &Touch<'_>| match link {
-            Some(link) => format!("{link}.1.{}.DE.mobile", day(date)),
-            None => "-paid_search".to_owned(),
-        };
-        let journey = order.touches.iter().map(touch).collect::<Vec<_>>().join(" ");
-        let refunded: i64 = order.refunds.iter().map(|(_, minor)| minor).sum();
         self.insert(
-            "conversions (id, workspace, source, order_id, due, evaluated_ms, received_ms, event, status, reason,
-               occurred_ms, t_ms, order_day, currency, total_minor, gross_minor, refunds_minor, net_minor, basis,
-               assigned_value_minor, customer, cost_of_goods_minor, touch_count, journey)",
-            &[
-                N(id),
-                T(WORKSPACE),
-                T(order.source),
-                T(&format!("order-{id}")),
-                N(0),
-                N(1),
-                N(noon_ms(order.day)),
-                T(order.event),
-                T(order.status),
-                order.reason.map_or(Value::None, T),
-                N(noon_ms(order.day)),
-                N(noon_ms(order.day)),
-                N(day(order.day)),
-                T("EUR"),
-                N(order.amount_minor),
-                N(order.amount_minor),
-                N(refunded),
-                N(order.amount_minor - refunded),
-                T(order.basis),
-                order.assigned_value_minor.map_or(Value::None, N),
-                order.customer.map_or(Value::None, T),
-                order.cost_of_goods_minor.map_or(Value::None, N),
-                if order.touches.is_empty() { Value::None } else { N(order.touches.len() as i64) },
-                if order.touches.is_empty() { Value::None } else { T(&journey) },
-            ],
+            "conversions (id, workspace, source, order_id, due, received_ms)",
+            &[N(id), T(WORKSPACE), T(order.source), T(&format!("order-{id}")), N(1), N(noon_ms(order.day))],
         )
         .await;
-        let mut changes = vec![("revenue", order.day, order.amount_minor)];
-        changes.extend(order.refunds.iter().map(|(day, minor)| ("refund", *day, -minor)));
-        if order.fx_minor != 0 {
-            changes.push(("fx", order.refunds.last().unwrap().0, order.fx_minor));
-        }
-        for (change_no, (kind, date, minor)) in (0..).zip(changes) {
-            self.insert(
-                "changes (conversion, change_no, kind, amount_minor, at_ms, day)",
-                &[N(id), N(change_no), T(kind), N(minor), N(noon_ms(date)), N(day(date))],
-            )
-            .await;
-            self.credits(id, &order, change_no, kind, date, minor).await;
-        }
-        for (n, (link, date)) in (0..).zip(order.touches) {
-            self.insert(
-                "touches (conversion, n, at_ms, via, link, revision, channel, country, device, counted)",
-                &[
-                    N(id),
-                    N(n),
-                    N(noon_ms(date)),
-                    T("journey"),
-                    link.map_or(Value::None, N),
-                    link.map_or(Value::None, |_| N(1)),
-                    link.map_or(T("paid_search"), |_| Value::None),
-                    T("DE"),
-                    T("mobile"),
-                    N(1),
-                ],
-            )
-            .await;
-        }
+        self.evaluate(id, &order, 1).await;
         id
     }
 
-    async fn credits(
-        &mut self,
-        id: i64,
-        order: &Order<'_>,
-        change_no: i64,
-        kind: &str,
-        date: &str,
-        minor: i64,
-    ) {
-        let count = order.touches.len() as i64;
-        let share = |whole: i64, n: i64| {
-            let left = whole.abs() % count;
-            whole / count + if n < left { whole.signum() } else { 0 }
+    /// Replaces what was derived from an order.
+    pub async fn evaluate(&mut self, id: i64, order: &Order<'_>, now_ms: i64) {
+        self.tx().await;
+        let tx = self.tx.as_mut().unwrap();
+        let again = "UPDATE conversions SET due = ABS(due) + 1 WHERE id = $1";
+        sqlx::query(again).bind(id).execute(&mut **tx).await.unwrap();
+        let due = "SELECT due FROM conversions WHERE id = $1";
+        let due: i64 = sqlx::query(due).bind(id).fetch_one(&mut **tx).await.unwrap().get(0);
+        let due = Due {
+            id,
+            workspace: WORKSPACE.to_owned(),
+            source: order.source.to_owned(),
+            order_id: format!("order-{id}"),
+            due,
         };
-        for (n, (link, clicked)) in (0..).zip(order.touches) {
-            let (first, last) = (n == 0, n == count - 1);
-            let whole = |holds: bool, of: i64| if holds { of } else { 0 };
-            let weight = if change_no == 0 { 1_000_000_000 } else { 0 };
-            let mut values = vec![
-                N(id),
-                N(change_no),
-                N(n),
-                T(WORKSPACE),
-                link.map_or(Value::None, N),
-                link.map_or(Value::None, |_| N(1)),
-                T("DE"),
-                T("mobile"),
-                T(kind),
-                T(order.event),
-                T(order.source),
-                N(day(order.day)),
-                N(day(clicked)),
-                N(day(date)),
-                N(i64::from(last)),
-            ];
-            for of in [minor, weight] {
-                // The three models that share are all linear here.
-                values.extend([
-                    N(whole(first, of)),
-                    N(whole(last, of)),
-                    N(share(of, n)),
-                    N(share(of, n)),
-                    N(share(of, n)),
-                ]);
-            }
-            self.insert(
-                "credits (conversion, change_no, n, workspace, link, revision, country, device, kind, event, source,
-                   order_day, click_day, cash_day, is_last, first_touch, last_touch, linear, time_decay, position_based, first_touch_weight,
-                   last_touch_weight, linear_weight, time_decay_weight, position_based_weight)",
-                &values,
-            )
-            .await;
-        }
+        let put = put_evaluation(&self.ledger, tx, &due, &evaluation(order), now_ms).await.unwrap();
+        assert!(matches!(put, Put::Done { .. }));
     }
 
     pub async fn cost(
@@ -352,14 +261,37 @@ impl Shop {
     pub async fn retention(&mut self, query: &str) -> Result<Sheet, ReportError> {
         self.commit().await;
         let request = RetentionRequest::parse(pairs(query))?;
-        utmost::reports::retention(&self.ledger, WORKSPACE, &request, &settings()).await
+        let ask = async || utmost::reports::retention(&self.ledger, WORKSPACE, &request, &settings()).await;
+        let unpacked = ask().await?;
+        packs::pack(&self.ledger, true).await.unwrap();
+        let packed = ask().await?;
+        assert_eq!(told(&packed), told(&unpacked), "{query}");
+        Ok(packed)
     }
 
-    /// The report for `name=value&...`.
+    /// The report for `name=value&...`: the same before and after conversions are packed.
     pub async fn report(&mut self, query: &str) -> Result<Report, ReportError> {
         self.commit().await;
         let request = ReportRequest::parse(pairs(query))?;
-        utmost::reports::attribution(&self.ledger, WORKSPACE, &request, &settings()).await
+        let ask = async || utmost::reports::attribution(&self.ledger, WORKSPACE, &request, &settings()).await;
+        let unpacked = ask().await?;
+        packs::pack(&self.ledger, true).await.unwrap();
+        let packed = ask().await?;
+        assert_eq!(told(&packed), told(&unpacked), "{query}");
+        Ok(packed)
+    }
+
+    /// The orders whose customer has this hash.
+    pub async fn orders_of(&self, customer: &str) -> Vec<i64> {
+        let rows = sqlx::query("SELECT id FROM conversions WHERE customer = $1").bind(customer.to_owned());
+        rows.fetch_all(&self.ledger.read).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// All bytes that reports read of conversions.
+    pub async fn packed(&self) -> Vec<Vec<u8>> {
+        let text =
+            "SELECT packed FROM conversions WHERE packed IS NOT NULL UNION ALL SELECT conversions FROM packs";
+        sqlx::query(text).fetch_all(&self.ledger.read).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
     pub async fn commit(&mut self) {
@@ -367,6 +299,105 @@ impl Shop {
             tx.commit().await.unwrap();
         }
     }
+}
+
+/// Without the moments at which it was answered.
+pub fn told(report: impl serde::Serialize) -> serde_json::Value {
+    let mut told = serde_json::to_value(report).unwrap();
+    for name in ["as_of", "then", "now", "snapshot"] {
+        told.as_object_mut().unwrap().remove(name);
+    }
+    told
+}
+
+/// A customer's hash, as good as a keyed one.
+pub fn customer(name: &str) -> String {
+    blake3::hash(name.as_bytes()).to_hex()[..32].to_owned()
+}
+
+/// What the worker derives from an order.
+fn evaluation(order: &Order<'_>) -> Evaluation {
+    let refunded: i64 = order.refunds.iter().map(|(_, minor)| minor).sum();
+    let mut changes = vec![("revenue", order.day, order.amount_minor)];
+    changes.extend(order.refunds.iter().map(|(day, minor)| ("refund", *day, -minor)));
+    if order.fx_minor != 0 {
+        changes.push(("fx", order.refunds.last().unwrap().0, order.fx_minor));
+    }
+    if order.is_cancelled {
+        changes.push(("cancelled", order.day, 0));
+    }
+    let credits =
+        (0..).zip(&changes).flat_map(|(change_no, (_, _, minor))| credits(order, change_no, *minor));
+    let touch = |(link, date): &Touch<'_>| TouchRow {
+        at_ms: noon_ms(date),
+        via: "journey".to_owned(),
+        link: link.map(|link| LinkId::from_i64(link).unwrap()),
+        revision: link.map(|_| 1),
+        click: None,
+        visitor: None,
+        channel: link.is_none().then(|| "paid_search".to_owned()),
+        country: Some("DE".to_owned()),
+        device: Some("mobile".to_owned()),
+        counted: true,
+    };
+    let change = |(kind, date, amount_minor): &(&'static str, &str, i64)| ChangeRow {
+        kind,
+        refund_id: None,
+        amount_minor: *amount_minor,
+        at_ms: noon_ms(date),
+        day: day(date) as i32,
+    };
+    let status =
+        ["attributed", "unattributed", "excluded"].into_iter().find(|status| *status == order.status);
+    Evaluation {
+        event: Some(order.event.to_owned()),
+        status: Some(status.unwrap()),
+        reason: order.reason.map(str::to_owned),
+        occurred_ms: Some(noon_ms(order.day)),
+        t_ms: Some(noon_ms(order.day)),
+        order_day: Some(day(order.day) as i32),
+        currency: Some(order.currency.to_owned()),
+        total_minor: Some(order.amount_minor),
+        cost_of_goods_minor: order.cost_of_goods_minor,
+        gross_minor: Some(order.amount_minor),
+        refunds_minor: Some(refunded),
+        net_minor: Some(order.amount_minor - refunded),
+        basis: Some(order.basis),
+        rate: order.rate.map(str::to_owned),
+        assigned_value_minor: order.assigned_value_minor,
+        customers: order
+            .customers
+            .iter()
+            .map(|name| blake3::hash(name.as_bytes()).to_hex()[..32].to_owned())
+            .collect(),
+        credits: credits.collect(),
+        touches: order.touches.iter().map(touch).collect(),
+        changes: changes.iter().map(change).collect(),
+        ..Evaluation::default()
+    }
+}
+
+fn credits(order: &Order<'_>, change_no: i64, minor: i64) -> Vec<CreditRow> {
+    let count = order.touches.len() as i64;
+    let share = |whole: i64, n: i64| {
+        let left = whole.abs() % count;
+        whole / count + if n < left { whole.signum() } else { 0 }
+    };
+    let credit = |(n, (_, clicked)): (i64, &Touch<'_>)| {
+        let (first, last) = (n == 0, n == count - 1);
+        let whole = |holds: bool, of: i64| if holds { of } else { 0 };
+        // The three models that share are all linear here.
+        let of = |of| [whole(first, of), whole(last, of), share(of, n), share(of, n), share(of, n)];
+        CreditRow {
+            change_no,
+            touch_no: n,
+            click_day: day(clicked) as i32,
+            is_last: last,
+            amounts_minor: of(minor),
+            weights: of(if change_no == 0 { 1_000_000_000 } else { 0 }),
+        }
+    };
+    (0..).zip(order.touches).map(credit).collect()
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -1,6 +1,9 @@
 //! The Markov chain of a set of paths: states, how much flows between them, and which of them lie on
 //! loops. Weights are counts of journeys, not yet probabilities: that saves divisions and their rounding.
 
+use std::hash::Hash;
+
+use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
 
 use super::MarkovError;
@@ -11,8 +14,8 @@ type Gram = [Option<usize>; super::MAX_ORDER];
 
 /// Journeys flow from the start through states into a conversion or into null. Every state has a way
 /// out, since every path ends; a stay in the same state (a self-loop) is no flow.
-pub struct Chain<'a> {
-    pub keys: Vec<&'a str>,
+pub struct Chain<'a, K> {
+    pub keys: Vec<&'a K>,
     /// By key: the states that hold it.
     pub holders: Vec<Vec<usize>>,
     pub states: Vec<State>,
@@ -44,12 +47,12 @@ impl State {
     }
 }
 
-impl<'a> Chain<'a> {
+impl<'a, K: Eq + Hash> Chain<'a, K> {
     /// Paths without keys or without journeys are left out.
-    pub fn build(paths: &'a [Path], order: usize) -> Result<Self, MarkovError> {
+    pub fn build(paths: &'a [Path<K>], order: usize) -> Result<Self, MarkovError> {
         let (keys, numbered) = number_keys(paths);
-        let mut grams: IndexSet<Gram> = IndexSet::new();
-        let mut flows: IndexMap<(usize, usize), f64> = IndexMap::new();
+        let mut grams: IndexSet<Gram, RandomState> = IndexSet::default();
+        let mut flows: IndexMap<(usize, usize), f64, RandomState> = IndexMap::default();
         let mut states: Vec<State> = Vec::new();
         let (mut conversions, mut value) = (0.0, 0.0);
 
@@ -196,8 +199,11 @@ mod tests {
         let check = |paths: &[&str], expected: &[&[&str]]| {
             let paths: Vec<Path> = paths.iter().map(|p| path(p)).collect();
             let chain = Chain::build(&paths, 1).unwrap();
-            let mut got: Vec<Vec<&str>> =
-                chain.components.iter().map(|c| c.iter().map(|s| chain.keys[*s]).collect()).collect();
+            let mut got: Vec<Vec<&str>> = chain
+                .components
+                .iter()
+                .map(|c| c.iter().map(|s| chain.keys[*s].as_str()).collect())
+                .collect();
             got.iter_mut().for_each(|c| c.sort_unstable());
             assert_eq!(got, expected, "{paths:?}");
         };

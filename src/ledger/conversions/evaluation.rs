@@ -1,12 +1,13 @@
 //! What an evaluation leaves of a conversion: its results, touches, changes and credits.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Due, damaged, parsed};
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
+use crate::ledger::packs::{self, Change, ChangeKind, Conversion, Goods, Status, Touch};
 use crate::ledger::{Ledger, LedgerError, Tx, sql};
 
 /// Everything that an evaluation writes of one conversion.
@@ -33,7 +34,8 @@ pub struct Evaluation {
     pub rate: Option<String>,
     pub rate_day: Option<i32>,
     pub assigned_value_minor: Option<i64>,
-    pub customer: Option<String>,
+    /// All hashes that the order names.
+    pub customers: BTreeSet<String>,
     pub renews: Option<String>,
     pub touches: Vec<TouchRow>,
     pub changes: Vec<ChangeRow>,
@@ -102,23 +104,25 @@ pub async fn put_evaluation(
     evaluation: &Evaluation,
     now_ms: i64,
 ) -> Result<Put, LedgerError> {
-    let lock = format!("SELECT due, event, status FROM conversions WHERE id = $1{}", ledger.for_update());
+    let lock =
+        format!("SELECT due, event, status, order_day FROM conversions WHERE id = $1{}", ledger.for_update());
     let row = sqlx::query(AssertSqlSafe(lock)).bind(due.id).fetch_one(&mut **tx).await?;
     if row.try_get::<i64, _>(0)? != due.due {
         return Ok(Put::Outdated);
     }
     let (event, status): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let order_day: Option<i64> = row.try_get(3)?;
     let counted = is_purchase(event.as_deref(), status.as_deref());
     let counts_anew = counted != is_purchase(evaluation.event.as_deref(), evaluation.status);
     let runners_up = serde_json::to_string(&evaluation.runners_up).unwrap_or_default();
-    let journey = journey(evaluation);
+    let packed = packed(due, evaluation)?.map(|conversion| conversion.to_bytes());
     sqlx::query(
         "UPDATE conversions SET due = $2, evaluated_ms = $3, event = $4, status = $5, reason = $6,
            match_method = $7, runners_up = $8, occurred_ms = $9, t_ms = $10, order_day = $11, currency = $12,
            total_minor = $13, tax_minor = $14, shipping_minor = $15, refunded_minor = $16,
            cost_of_goods_minor = $17, gross_minor = $18, refunds_minor = $19, net_minor = $20, basis = $21,
            rate = $22, rate_day = $23, assigned_value_minor = $24, customer = $25, renews = $26,
-           touch_count = $27, journey = $28 WHERE id = $1",
+           packed = $27 WHERE id = $1",
     )
     .bind(due.id)
     .bind(-due.due)
@@ -144,10 +148,9 @@ pub async fn put_evaluation(
     .bind(evaluation.rate.as_deref())
     .bind(evaluation.rate_day.map(i64::from))
     .bind(evaluation.assigned_value_minor)
-    .bind(evaluation.customer.as_deref())
+    .bind(evaluation.customers.first().map(String::as_str))
     .bind(evaluation.renews.as_deref())
-    .bind(journey.as_ref().map(|(count, _)| *count))
-    .bind(journey.map(|(_, text)| text))
+    .bind(packed)
     .execute(&mut **tx)
     .await?;
     for table in ["touches", "changes", "credits"] {
@@ -157,6 +160,9 @@ pub async fn put_evaluation(
     put_touches(tx, due.id, &evaluation.touches).await?;
     put_changes(tx, due.id, &evaluation.changes).await?;
     put_credits(tx, due, evaluation).await?;
+    let before = status.and(event.as_deref()).zip(order_day);
+    let now = evaluation.status.and(evaluation.event.as_deref()).zip(evaluation.order_day.map(i64::from));
+    packs::note(tx, &due.workspace, due.id, &before.into_iter().chain(now).collect()).await?;
     Ok(Put::Done { counts_anew })
 }
 
@@ -165,26 +171,63 @@ fn is_purchase(event: Option<&str>, status: Option<&str>) -> bool {
     event == Some("purchase") && matches!(status, Some("attributed" | "unattributed"))
 }
 
-/// The touches that have credits, as reports read them: their number, and each as `link.revision.day.country.device`,
-/// or `-channel` for a rival. None without credits.
-fn journey(evaluation: &Evaluation) -> Option<(i64, String)> {
-    let mut text = String::new();
-    let mut count = 0;
-    for credit in evaluation.credits.iter().filter(|credit| credit.change_no == 0) {
-        let touch = &evaluation.touches[credit.touch_no as usize];
-        let separator = if count == 0 { "" } else { " " };
-        let _ = match touch.link {
-            Some(link) => {
-                let (link, revision, day) = (link.as_i64(), touch.revision.unwrap_or(1), credit.click_day);
-                let country = touch.country.as_deref().unwrap_or_default();
-                let device = touch.device.as_deref().unwrap_or_default();
-                write!(text, "{separator}{link}.{revision}.{day}.{country}.{device}")
-            }
-            None => write!(text, "{separator}-{}", touch.channel.as_deref().unwrap_or_default()),
-        };
-        count += 1;
-    }
-    (count > 0).then_some((count, text))
+/// What reports read of it. None: it is in no report.
+fn packed<'a>(due: &'a Due, evaluation: &'a Evaluation) -> Result<Option<Conversion<'a>>, LedgerError> {
+    let damaged = |what: &str| LedgerError::Damaged(format!("{what} of conversion {}", due.id));
+    let (Some(status), Some(order_day)) = (evaluation.status, evaluation.order_day) else { return Ok(None) };
+    // Those of the sale, one for each touch that has credits.
+    let credits = || evaluation.credits.iter().filter(|credit| credit.change_no == 0);
+    let touch_of = |credit: &CreditRow| &evaluation.touches[credit.touch_no as usize];
+    let link = |credit: &CreditRow| {
+        let touch = touch_of(credit);
+        touch.link.map(|link| (link.as_i64(), touch.revision.unwrap_or(1)))
+    };
+    let touch = |credit: &'a CreditRow| {
+        let touch = touch_of(credit);
+        let channel = touch.channel.as_deref().filter(|_| touch.link.is_none());
+        Touch {
+            channel: channel.unwrap_or_default(),
+            at_ms: touch.at_ms,
+            day: credit.click_day.into(),
+            country: touch.country.as_deref().unwrap_or_default(),
+            device: touch.device.as_deref().unwrap_or_default(),
+            weights: credit.weights,
+        }
+    };
+    let change = |(change_no, change): (i64, &ChangeRow)| {
+        let credits = evaluation.credits.iter().filter(|credit| credit.change_no == change_no);
+        Ok(Change {
+            kind: ChangeKind::from_word(change.kind).ok_or_else(|| damaged("the kind of a change"))?,
+            amount_minor: change.amount_minor,
+            at_ms: change.at_ms,
+            day: change.day.into(),
+            credits: credits.map(|credit| credit.amounts_minor).collect(),
+        })
+    };
+    let goods = evaluation.cost_of_goods_minor.map(|cost_minor| Goods {
+        cost_minor,
+        currency: evaluation.currency.as_deref().unwrap_or_default(),
+        rate: evaluation.rate.as_deref(),
+    });
+    let customers = evaluation.customers.iter().map(|hash| packs::customer(hash));
+    Ok(Some(Conversion {
+        id: due.id,
+        links: credits().map(link).collect(),
+        order_day: order_day.into(),
+        source: &due.source,
+        status: Status::from_word(status).ok_or_else(|| damaged("the status"))?,
+        reason: evaluation.reason.as_deref(),
+        basis: evaluation.basis,
+        occurred_ms: evaluation.occurred_ms,
+        t_ms: evaluation.t_ms.unwrap_or_default(),
+        gross_minor: evaluation.gross_minor.unwrap_or_default(),
+        net_minor: evaluation.net_minor.unwrap_or_default(),
+        assigned_value_minor: evaluation.assigned_value_minor,
+        goods,
+        customers: customers.collect::<Result<_, _>>()?,
+        touches: credits().map(touch).collect(),
+        changes: (0..).zip(&evaluation.changes).map(change).collect::<Result<_, LedgerError>>()?,
+    }))
 }
 
 async fn put_touches(tx: &mut Tx, conversion: i64, touches: &[TouchRow]) -> Result<(), LedgerError> {

@@ -1,64 +1,13 @@
-//! Sums for the columns that only some workspaces have: cost of goods, prices of clicks, what networks
-//! report of posts; and what is missing for want of an exchange rate.
+//! Sums for the columns that only some workspaces have: prices of clicks and what networks report of posts; and
+//! what is missing for want of an exchange rate.
 
 use std::collections::BTreeMap;
 
 use sqlx::Row;
 
-use super::figures::{ClickTable, and_credits, credit_key_sql, join_credits};
+use super::clicks::ClickTable;
 use super::{Dimension, Key, Query, Slice, day_sql, key};
 use crate::ledger::{Ledger, LedgerError};
-
-/// Whether any conversion of the workspace states a cost of goods.
-pub async fn any_goods(ledger: &Ledger, workspace: &str) -> Result<bool, LedgerError> {
-    let mut query =
-        Query::new("SELECT id FROM conversions WHERE cost_of_goods_minor IS NOT NULL AND workspace = ");
-    query.text(workspace).push(" LIMIT 1");
-    Ok(!query.fetch(ledger).await?.is_empty())
-}
-
-/// Cost of goods of conversions with the same currency, rate and credited weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Goods {
-    /// Original currency, minor units, before the weight.
-    pub cost_minor: i64,
-    pub currency: String,
-    /// Decimal, to the reporting currency.
-    pub rate: Option<String>,
-    /// Billionths of a conversion, of each of them.
-    pub weight: i64,
-    pub conversions: i64,
-}
-
-/// By key, dated as the sale itself. A cancelled order's goods were never sent.
-pub async fn goods(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Dimension,
-    model: &'static str,
-) -> Result<Vec<(Key, Goods)>, LedgerError> {
-    let mut query = Query::new(&format!(
-        "SELECT {}, v.currency, v.rate, g.{model}_weight, CAST(SUM(v.cost_of_goods_minor) AS BIGINT), COUNT(*)
-         FROM credits g JOIN conversions v ON v.id = g.conversion AND v.cost_of_goods_minor IS NOT NULL",
-        credit_key_sql(slice, by)
-    ));
-    join_credits(&mut query, slice, by);
-    and_credits(&mut query, slice);
-    query.push(" AND g.change_no = 0 AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.conversion = g.conversion AND c.kind = 'cancelled')");
-    query.push(" AND g.event = ").text(&slice.event).push(" GROUP BY 1, 2, 3, 4");
-    let mut sums = Vec::new();
-    for row in query.fetch(ledger).await? {
-        let goods = Goods {
-            currency: row.try_get::<Option<String>, _>(1)?.unwrap_or_default(),
-            rate: row.try_get(2)?,
-            weight: row.try_get(3)?,
-            cost_minor: row.try_get(4)?,
-            conversions: row.try_get(5)?,
-        };
-        sums.push((key(&row, 0, by)?, goods));
-    }
-    Ok(sums)
-}
 
 /// Human clicks by key on links of some networks.
 pub async fn clicks_of_networks(

@@ -1,16 +1,16 @@
-//! What reports ask of the ledger: sums of clicks and credits by one key, and what costs need.
+//! What reports ask of the ledger: sums of clicks and conversions by one key, and what costs need.
 //!
 //! SQL text is put together here from closed enums; what users wrote is always bound.
 
-mod assists;
+mod amounts;
+mod clicks;
 mod costs;
 mod extras;
-mod figures;
-mod journeys;
+mod link_keys;
 mod null_paths;
 mod orders;
-mod reconcile;
 mod retention;
+mod tally;
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -18,21 +18,17 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{Ledger, LedgerError, Store};
 use crate::domain::ids::LinkId;
 
-pub use assists::{Assists, assists};
+pub use amounts::{Amounts, Credits, Goods, ReceivedOrders};
+pub use clicks::{Clicks, clicks};
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
-pub use extras::{
-    Engagement, Goods, MissingRate, any_goods, clicks_of_networks, engagement, goods, missing_rates,
-    published,
-};
-pub use figures::{Assigned, Clicks, Credits, assigned, clicks, credits};
-pub use journeys::{JourneyPath, PathKey, journeys};
-pub use null_paths::{NullPaths, null_paths};
+pub use extras::{Engagement, MissingRate, clicks_of_networks, engagement, missing_rates, published};
+pub use null_paths::add_null_paths;
 pub use orders::{
     Order, OrderChange, OrderDelivery, OrderFilter, OrderLine, OrderTouch, PostCard, networks,
     networks_of_posts, order, orders, post,
 };
-pub use reconcile::{Amounts, ReceivedOrders, moved, received, rival_share};
-pub use retention::{Purchase, Touched, anonymous_purchases, link_keys, purchases, same_customers};
+pub use retention::{Purchase, Purchases, Touched, link_keys, purchases};
+pub use tally::{Journeys, Outcome, PathKey, Question, Tally, TallyRow, tally};
 
 /// What rows can stand for and what can be filtered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,14 +165,6 @@ impl Clock {
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|clock| clock.name() == name)
-    }
-
-    fn column(self) -> &'static str {
-        match self {
-            Self::Order => "order_day",
-            Self::Click => "click_day",
-            Self::Cash => "cash_day",
-        }
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn decide(
     let settings = workspace.settings_for(&state.order.event);
     let money = Money::new(ledger, workspace, settings, state).await?;
     let mut evaluation = money.evaluation(state, workspace);
-    evaluation.customer = known.customers.first().cloned();
+    evaluation.customers.clone_from(&known.customers);
     evaluation.t_ms = known.t_ms();
     if let Some(reason) = exclusion(state, settings, money.rate.is_none()) {
         evaluation.status = Some("excluded");

@@ -1,0 +1,79 @@
+//! What links stand for in a report.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
+use sqlx::Row;
+
+use super::{Dimension, Key, Query, Slice, key, tags_of};
+use crate::ledger::packs::Link;
+use crate::ledger::{Ledger, LedgerError};
+
+/// Bounded: PostgreSQL takes 65,535 parameters, SQLite 32,766.
+const LINKS_PER_STATEMENT: usize = 1000;
+
+/// The keys of each revision of each link, and whether it passes the slice's filters of links. Keys go by number:
+/// comparing and copying them for each touch would take most of the time.
+pub(super) struct LinkKeys {
+    /// By number.
+    pub keys: IndexSet<Key>,
+    links: HashMap<Link, LinkKey, RandomState>,
+    /// Of what is no link that is known.
+    unknown: LinkKey,
+}
+
+pub(super) struct LinkKey {
+    /// By number; many only by tag.
+    pub keys: Vec<usize>,
+    pub passes: bool,
+}
+
+impl LinkKeys {
+    pub async fn load(
+        ledger: &Ledger,
+        slice: &Slice,
+        by: Dimension,
+        links: &BTreeSet<i64>,
+    ) -> Result<Self, LedgerError> {
+        let unknown = LinkKey { keys: vec![0], passes: !slice.filters_links() };
+        let mut all = Self { keys: IndexSet::from([Key::None]), links: HashMap::default(), unknown };
+        if !by.is_of_link() && !slice.filters_links() {
+            return Ok(all);
+        }
+        let key_sql = match by {
+            Dimension::Link => "r.link",
+            _ => by.link_sql().unwrap_or("NULL"),
+        };
+        let links: Vec<i64> = links.iter().copied().collect();
+        for links in links.chunks(LINKS_PER_STATEMENT) {
+            let mut query = Query::new("SELECT r.link, r.revision, CASE WHEN 1 = 1");
+            query.and_link_filters(slice, "r.link").push(&format!(
+                " THEN 1 ELSE 0 END, {key_sql} FROM link_revisions r
+                  LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post WHERE r.link IN ("
+            ));
+            for (i, link) in links.iter().enumerate() {
+                query.push(if i == 0 { "" } else { "," }).number(*link);
+            }
+            query.push(")");
+            for row in query.fetch(ledger).await? {
+                let own = match by {
+                    Dimension::Tag => match tags_of(&key(&row, 3, by)?)? {
+                        tags if tags.is_empty() => vec![Key::None],
+                        tags => tags.into_iter().map(Key::Text).collect(),
+                    },
+                    by if by.is_of_link() => vec![key(&row, 3, by)?],
+                    _ => Vec::new(),
+                };
+                let keys = own.into_iter().map(|key| all.keys.insert_full(key).0).collect();
+                let passes = row.try_get::<i64, _>(2)? == 1;
+                all.links.insert((row.try_get(0)?, row.try_get(1)?), LinkKey { keys, passes });
+            }
+        }
+        Ok(all)
+    }
+
+    pub fn of(&self, link: Link) -> &LinkKey {
+        self.links.get(&link).unwrap_or(&self.unknown)
+    }
+}
