@@ -1,7 +1,9 @@
 //! A connection to the hot store in Redis (one server, a cluster, or the master that sentinels name) for
-//! everything but the event log.
+//! everything but the event log and the writing of journeys, which speak to it by [`resp`].
 
+pub(crate) mod resp;
 pub mod servers;
+pub(crate) mod target;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

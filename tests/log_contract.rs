@@ -31,6 +31,7 @@ macro_rules! contract {
 contract! {
     what_is_appended_is_read,
     reading_goes_on_after_a_position,
+    reading_ahead_changes_no_answer,
     both_streams_are_apart,
     positions_survive_trimming_and_restarts,
     a_trim_keeps_what_comes_after,
@@ -139,6 +140,29 @@ async fn reading_goes_on_after_a_position(store: Store) {
         piecewise.extend(page);
     }
     assert_eq!(piecewise, whole);
+    log.close().await;
+}
+
+async fn reading_ahead_changes_no_answer(store: Store) {
+    let log = store.open().await;
+    for n in 1..=6 {
+        log.append_click(&click(n)).await.unwrap();
+    }
+    let whole = read(&log, Position::START, 10).await;
+    let ahead = |after| log.read_ahead(Stream::Clicks, 0, after, 2);
+    let (first, last) = (whole[0].0, whole[5].0);
+    ahead(first).await;
+    assert_eq!(read(&log, first, 2).await, whole[1..3]);
+    // Something else is read than was asked for.
+    ahead(first).await;
+    assert_eq!(read(&log, first, 3).await, whole[1..4]);
+    ahead(first).await;
+    assert!(!log.wait(Stream::Clicks, 0, last, Duration::from_millis(1)).await.unwrap());
+    // What is asked for again is as new as the last question.
+    ahead(last).await;
+    log.append_click(&click(7)).await.unwrap();
+    ahead(last).await;
+    assert_eq!(clicks(&read(&log, last, 2).await), [click(7)]);
     log.close().await;
 }
 

@@ -228,6 +228,14 @@ impl Log {
         }
     }
 
+    /// Begins a [`Log::read`] that will be the next one: Redis works on it meanwhile.
+    pub async fn read_ahead(&self, stream: Stream, partition: u16, after: Position, max: usize) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(log) => log.read_ahead(stream, partition, after, max).await,
+        }
+    }
+
     /// Waits until there is an entry after a position, at most `timeout`; says whether there is one.
     pub async fn wait(
         &self,

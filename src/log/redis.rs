@@ -1,9 +1,7 @@
 //! The event log in Redis Streams, as `docs/STREAMS.md` describes it. All commands stand here and in the
 //! connection's greeting.
 
-mod connection;
 mod lane;
-mod target;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,11 +15,11 @@ use super::append::Batcher;
 use super::record::{CLICK_FIELDS, Click, ClientNetwork, DELIVERY_FIELDS, Delivery, Record};
 use super::spool::Spool;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
+pub use crate::hot::resp::RedisError;
+use crate::hot::resp::{Connection, Reply, Token, digits, push_bulk, push_header};
 use crate::hot::servers::Kind;
-pub use connection::RedisError;
-use connection::{Connection, Reply, Token, digits, push_bulk, push_header};
+use crate::hot::target::Target;
 use lane::Lane;
-use target::Target;
 
 pub struct RedisLog {
     store: Arc<Store>,
@@ -134,9 +132,22 @@ impl RedisLog {
     ) -> Result<Vec<(Position, Record)>, LogError> {
         let key = &self.store.keys[key_index(stream, partition)];
         let (from, count) = (format!("({after}"), max.to_string());
-        let command = ["XRANGE", key, &from, "+", "COUNT", &count];
+        let command = xrange(key, &from, &count);
         let entries = |reply: Reply<'_>| read_entries(stream, reply);
         Ok(self.ask(self.reader(stream, partition), key, ANSWER_TIMEOUT, &command, entries).await?)
+    }
+
+    pub async fn read_ahead(&self, stream: Stream, partition: u16, after: Position, max: usize) {
+        let key = &self.store.keys[key_index(stream, partition)];
+        let mut slot = self.reader(stream, partition).lock().await;
+        let Some(mut connection) = slot.take() else { return };
+        let (from, count) = (format!("({after}"), max.to_string());
+        let command = xrange(key, &from, &count);
+        let written = tokio::time::timeout(ANSWER_TIMEOUT, connection.write_ahead(&command)).await;
+        // Whatever went wrong shows when it is read.
+        if let Ok(Ok(())) = written {
+            *slot = Some(connection);
+        }
     }
 
     pub async fn wait(
@@ -361,6 +372,10 @@ fn push_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
     });
 }
 
+fn xrange<'a>(key: &'a str, from: &'a str, count: &'a str) -> [&'a str; 6] {
+    ["XRANGE", key, from, "+", "COUNT", count]
+}
+
 /// What begins every command that adds to a key; `*` lets Redis number the entry.
 fn xadd(key: &str, fields: usize) -> Vec<u8> {
     let mut out = Vec::new();
@@ -430,9 +445,11 @@ fn read_last_id(mut reply: Reply<'_>) -> Result<Position, RedisError> {
 }
 
 fn read_id(id: &[u8]) -> Result<Position, RedisError> {
-    let dash = id.iter().position(|byte| *byte == b'-').ok_or(RedisError::Protocol)?;
-    let (major, minor) = (digits(&id[..dash]), digits(&id[dash + 1..]));
-    Ok(Position { major: major.ok_or(RedisError::Protocol)?, minor: minor.ok_or(RedisError::Protocol)? })
+    let dash = id.iter().position(|byte| *byte == b'-');
+    match dash.map(|dash| (digits(&id[..dash]), digits(&id[dash + 1..]))) {
+        Some((Some(major), Some(minor))) => Ok(Position { major, minor }),
+        _ => Err(RedisError::Protocol),
+    }
 }
 
 fn is_missing(refusal: &str) -> bool {

@@ -112,13 +112,17 @@ impl ClickReader {
     /// mistaken for something that was counted.
     async fn read(&mut self, worker: &Worker) -> Result<Batch, WorkerError> {
         let mut batch = Batch::default();
-        while batch.read < BATCH_MAX {
+        loop {
             let after = batch.last.unwrap_or(self.position);
             let entries = worker.log.read(Stream::Clicks, self.partition, after, READ_MAX).await?;
             let Some((last, _)) = entries.last() else { break };
             batch.last = Some(*last);
             let read = entries.len();
             batch.read += read;
+            let is_more = read == READ_MAX && batch.read < BATCH_MAX;
+            if is_more {
+                worker.log.read_ahead(Stream::Clicks, self.partition, *last, READ_MAX).await;
+            }
             let mut clicks = Vec::with_capacity(read);
             for (_, record) in entries {
                 match record {
@@ -132,7 +136,7 @@ impl ClickReader {
                 self.once(worker, &mut clicks, &mut batch).await?;
             }
             self.derive(worker, &clicks, &mut batch).await?;
-            if read < READ_MAX {
+            if !is_more {
                 break;
             }
         }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use super::connection::{Connection, RedisError};
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Store, kill, push_click, push_delivery, raise_above};
+use crate::hot::resp::{Connection, RedisError};
 use crate::log::append::{Batch, Batcher};
 use crate::log::frames::unframe;
 use crate::log::record::{Click, Delivery};

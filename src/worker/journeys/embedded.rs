@@ -1,7 +1,9 @@
 //! Journeys in a SQLite file of their own beside the ledger: one table in order of visitor, and no index by
 //! time. Visitors come in no order, so what a click costs is its share of the pages that a batch touches.
 
+use std::cmp::Ordering;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -59,16 +61,15 @@ impl EmbeddedJourneys {
 
     pub async fn add(&self, steps: &[(Who, Step)]) -> Result<(), JourneyError> {
         // In the order of the table, so that neighbours find their page at hand.
-        let mut steps: Vec<(Vec<u8>, &Step)> = steps.iter().map(|(who, step)| (key(who), step)).collect();
-        steps.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut steps: Vec<&(Who, Step)> = steps.iter().collect();
+        steps.sort_unstable_by(|(a, _), (b, _)| in_order_of_key(a, b));
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for chunk in steps.chunks_mut(ROWS_PER_STATEMENT) {
+        for chunk in steps.chunks(ROWS_PER_STATEMENT) {
             let text =
                 format!("INSERT OR IGNORE INTO steps (who, step) VALUES {}", sql::unnumbered(chunk.len(), 2));
             let mut query = sqlx::query(AssertSqlSafe(text)).persistent(chunk.len() == ROWS_PER_STATEMENT);
             for (who, step) in chunk {
-                let who = std::mem::take(who);
-                query = query.bind(who).bind(step.to_bytes().to_vec());
+                query = query.bind(key(who)).bind(step.to_bytes().to_vec());
             }
             query.execute(&mut *tx).await?;
         }
@@ -180,8 +181,18 @@ fn last_of(at_ms: i64) -> Vec<u8> {
     last
 }
 
+/// As their keys would be, without making them.
+fn in_order_of_key(a: &Who, b: &Who) -> Ordering {
+    let by_workspace = || match Arc::ptr_eq(&a.workspace, &b.workspace) {
+        true => Ordering::Equal,
+        false => a.workspace.cmp(&b.workspace),
+    };
+    a.anonymous.cmp(&b.anonymous).then_with(by_workspace).then_with(|| a.visitor.cmp(&b.visitor))
+}
+
 fn key(who: &Who) -> Vec<u8> {
-    let mut key = vec![u8::from(who.anonymous)];
+    let mut key = Vec::with_capacity(2 + who.workspace.len() + who.visitor.as_bytes().len());
+    key.push(u8::from(who.anonymous));
     key.extend_from_slice(who.workspace.as_bytes());
     key.push(0);
     key.extend_from_slice(who.visitor.as_bytes());
@@ -198,4 +209,30 @@ fn who(key: &[u8]) -> Option<Who> {
         visitor: VisitorId::from_bytes(visitor),
         anonymous: *anonymous == 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn people_are_ordered_as_their_keys(
+            people in prop::collection::vec((any::<bool>(), "[ab]{0,3}", 0u8..3), 2..9),
+        ) {
+            let people: Vec<Who> = people
+                .into_iter()
+                .map(|(anonymous, workspace, visitor)| Who {
+                    visitor: VisitorId::from_bytes([visitor; 12]),
+                    workspace: workspace.into(),
+                    anonymous,
+                })
+                .collect();
+            for (a, b) in people.iter().flat_map(|a| people.iter().map(move |b| (a, b))) {
+                prop_assert_eq!(in_order_of_key(a, b), key(a).cmp(&key(b)));
+            }
+        }
+    }
 }

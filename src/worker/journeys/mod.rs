@@ -16,14 +16,17 @@ pub enum JourneyError {
     Sqlite(#[from] sqlx::Error),
     #[error("journeys in Redis failed: {0}")]
     Redis(#[from] ::redis::RedisError),
+    #[error("journeys were not added in Redis: {0}")]
+    Added(#[from] crate::log::RedisError),
 }
 
 /// Whose clicks: a visitor, or (without a visitor) somebody told apart by a daily-salted hash, which
 /// only serves to count and expires after two days.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Who {
-    pub workspace: Arc<str>,
+    /// First, since by it two mostly differ.
     pub visitor: VisitorId,
+    pub workspace: Arc<str>,
     pub anonymous: bool,
 }
 

@@ -13,11 +13,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::RedisError;
+use super::resp::RedisError;
 use crate::hot::servers::{Kind, servers};
 
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub addresses: Vec<Address>,
     pub kind: Kind,
     pub username: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Target {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
+pub(crate) enum Address {
     Tcp(String, u16),
     Tls(String, u16),
     Unix(PathBuf),
@@ -103,7 +103,7 @@ fn connector() -> Result<TlsConnector, RedisError> {
 }
 
 /// `MOVED 3999 host:port`; without a host it is the one that answered.
-pub(super) fn moved_to(text: &str, from: &Address) -> Option<Address> {
+pub(crate) fn moved_to(text: &str, from: &Address) -> Option<Address> {
     let (host, port) = text.split(' ').nth(2)?.rsplit_once(':')?;
     from.beside(host.trim_matches(['[', ']']), port.parse().ok()?)
 }
@@ -120,7 +120,7 @@ impl Address {
     }
 }
 
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),

@@ -1,4 +1,4 @@
-//! One connection to Redis that the log has to itself: it writes prepared commands and reads replies in
+//! One connection to Redis that its user has to itself: it writes prepared commands and reads replies in
 //! place. The client library would make several allocations of every click.
 //!
 //! The protocol is RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
@@ -26,12 +26,14 @@ pub enum RedisError {
     Protocol,
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     input: BytesMut,
     /// The reply that was handed out last is still at the front of `input`.
     handed_out: usize,
     scan: Scan,
+    /// A command that was written ahead, and whose reply nobody has read.
+    ahead: Option<Vec<u8>>,
     /// What Redis calls this connection.
     pub client_id: i64,
 }
@@ -116,19 +118,38 @@ impl Connection {
             input: BytesMut::with_capacity(1 << 16),
             handed_out: 0,
             scan: Scan::default(),
+            ahead: None,
             client_id: 0,
         }
     }
 
     /// One command and its reply; an error reply is an error.
     pub async fn call(&mut self, arguments: &[&str]) -> Result<Reply<'_>, RedisError> {
-        let mut command = Vec::new();
-        push_header(&mut command, arguments.len());
-        for argument in arguments {
-            push_bulk(&mut command, argument.as_bytes());
+        let command = command(arguments);
+        if self.ahead.as_ref() == Some(&command) {
+            self.ahead = None;
+        } else {
+            self.forget_ahead().await?;
+            self.write(&command).await?;
         }
-        self.write(&command).await?;
         self.reply().await?.ok()
+    }
+
+    /// Writes a command that will be called next: the reply comes while its user is still busy. Should
+    /// another one be called, the reply is dropped.
+    pub async fn write_ahead(&mut self, arguments: &[&str]) -> Result<(), RedisError> {
+        self.forget_ahead().await?;
+        let command = command(arguments);
+        self.write(&command).await?;
+        self.ahead = Some(command);
+        Ok(())
+    }
+
+    async fn forget_ahead(&mut self) -> Result<(), RedisError> {
+        if self.ahead.take().is_some() {
+            self.reply().await?;
+        }
+        Ok(())
     }
 
     pub async fn write(&mut self, commands: &[u8]) -> io::Result<()> {
@@ -153,6 +174,14 @@ impl Connection {
         }
     }
 
+    /// Reads so many replies, none of which may be an error.
+    pub async fn acknowledge(&mut self, replies: usize) -> Result<(), RedisError> {
+        for _ in 0..replies {
+            self.reply().await?.ok()?;
+        }
+        Ok(())
+    }
+
     /// Says that nothing more comes, and reads until Redis has taken in everything that was sent and
     /// closes. After this, no command of this connection runs any more.
     pub async fn settle(mut self) -> io::Result<()> {
@@ -168,12 +197,12 @@ impl Connection {
 
 /// A whole reply, read token by token.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reply<'a> {
+pub(crate) struct Reply<'a> {
     rest: &'a [u8],
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Simple(&'a [u8]),
     Error(&'a [u8]),
     Int(i64),
@@ -196,7 +225,7 @@ impl<'a> Reply<'a> {
     }
 
     pub fn next(&mut self) -> Result<Token<'a>, RedisError> {
-        let (kind, line, used) = split_line(self.rest)?.ok_or(RedisError::Protocol)?;
+        let Some((kind, line, used)) = split_line(self.rest)? else { return Err(RedisError::Protocol) };
         self.rest = &self.rest[used..];
         Ok(match kind {
             b'+' => Token::Simple(line),
@@ -205,17 +234,28 @@ impl<'a> Reply<'a> {
             b'*' => usize::try_from(number(line)?).map_or(Token::Null, Token::Array),
             b'$' => match usize::try_from(number(line)?) {
                 Err(_) => Token::Null,
-                Ok(len) => {
-                    let text = self.rest.get(..len).ok_or(RedisError::Protocol)?;
-                    self.rest = self.rest.get(len + 2..).ok_or(RedisError::Protocol)?;
-                    Token::Bulk(text)
-                }
+                Ok(len) => Token::Bulk(self.take(len)?),
             },
             _ => return Err(RedisError::Protocol),
         })
     }
 
+    /// The bytes of a bulk string, without its line end.
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RedisError> {
+        match len.checked_add(2).and_then(|end| self.rest.split_at_checked(end)) {
+            Some((text, rest)) => {
+                self.rest = rest;
+                Ok(&text[..len])
+            }
+            None => Err(RedisError::Protocol),
+        }
+    }
+
     pub fn bulk(&mut self) -> Result<&'a [u8], RedisError> {
+        if let Some((len, used)) = short(b'$', self.rest) {
+            self.rest = &self.rest[used..];
+            return self.take(len);
+        }
         match self.next()? {
             Token::Bulk(text) => Ok(text),
             _ => Err(RedisError::Protocol),
@@ -224,6 +264,10 @@ impl<'a> Reply<'a> {
 
     /// The length of an array; nothing is an empty one.
     pub fn array(&mut self) -> Result<usize, RedisError> {
+        if let Some((len, used)) = short(b'*', self.rest) {
+            self.rest = &self.rest[used..];
+            return Ok(len);
+        }
         match self.next()? {
             Token::Array(len) => Ok(len),
             Token::Null => Ok(0),
@@ -263,19 +307,23 @@ impl Scan {
                     return Ok(None);
                 }
                 self.at += std::mem::take(&mut self.bulk);
+            } else if let Some((len, used)) = short(b'$', &input[self.at..]) {
+                self.at += used;
+                self.bulk = len + 2;
+                continue;
             } else {
                 let Some((kind, line, used)) = split_line(&input[self.at..])? else { return Ok(None) };
                 self.at += used;
                 match kind {
                     b'$' => {
                         if let Ok(len) = usize::try_from(number(line)?) {
-                            self.bulk = len.checked_add(2).ok_or(RedisError::Protocol)?;
+                            self.bulk = checked(len.checked_add(2))?;
                             continue;
                         }
                     }
                     b'*' => {
                         let len = usize::try_from(number(line)?).unwrap_or(0);
-                        self.more = self.more.checked_add(len).ok_or(RedisError::Protocol)?;
+                        self.more = checked(self.more.checked_add(len))?;
                     }
                     b'+' | b'-' | b':' => {}
                     _ => return Err(RedisError::Protocol),
@@ -303,14 +351,45 @@ fn split_line(input: &[u8]) -> Result<Option<Line<'_>>, RedisError> {
     }
 }
 
+/// The first line of a value of this kind whose length is below 100, as nearly all are: the length, and the
+/// bytes of the line.
+fn short(kind: u8, input: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    match input {
+        [first, ..] if *first != kind => None,
+        [_, ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(*ones), 4)),
+        [_, tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((digit(*tens) * 10 + digit(*ones), 5))
+        }
+        _ => None,
+    }
+}
+
 fn number(line: &[u8]) -> Result<i64, RedisError> {
     let (is_negative, line) = line.strip_prefix(b"-").map_or((false, line), |rest| (true, rest));
-    let number = digits(line).and_then(|number| i64::try_from(number).ok()).ok_or(RedisError::Protocol)?;
+    let number = checked(digits(line).and_then(|number| i64::try_from(number).ok()))?;
     Ok(if is_negative { -number } else { number })
 }
 
+/// `ok_or` would make an error for every number that is read, and drop it.
+fn checked<T>(value: Option<T>) -> Result<T, RedisError> {
+    match value {
+        Some(value) => Ok(value),
+        None => Err(RedisError::Protocol),
+    }
+}
+
+fn command(arguments: &[&str]) -> Vec<u8> {
+    let mut command = Vec::new();
+    push_header(&mut command, arguments.len());
+    for argument in arguments {
+        push_bulk(&mut command, argument.as_bytes());
+    }
+    command
+}
+
 /// A number in decimal digits. Quicker than reading it as text, which is most of what a stream is made of.
-pub(super) fn digits(text: &[u8]) -> Option<u64> {
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
@@ -324,17 +403,17 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
 }
 
 /// Begins a command of so many words.
-pub(super) fn push_header(out: &mut Vec<u8>, words: usize) {
+pub(crate) fn push_header(out: &mut Vec<u8>, words: usize) {
     push_length(out, b'*', words);
 }
 
-pub(super) fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
+pub(crate) fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
     push_length(out, b'$', word.len());
     out.extend_from_slice(word);
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_length(out: &mut Vec<u8>, kind: u8, mut n: usize) {
+fn push_length(out: &mut Vec<u8>, kind: u8, n: usize) {
     if n < 100 {
         // Nearly all are so short.
         let (tens, ones) = (b'0' + (n / 10) as u8, b'0' + (n % 10) as u8);
@@ -344,19 +423,22 @@ fn push_length(out: &mut Vec<u8>, kind: u8, mut n: usize) {
             _ => out.extend_from_slice(&line),
         };
     }
-    let mut digits = [0; 20];
+    out.push(kind);
+    out.extend_from_slice(decimal(n as u64, &mut [0; 20]));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number in decimal digits, at the end of `digits`.
+pub(crate) fn decimal(mut n: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
         digits[at] = b'0' + (n % 10) as u8;
         n /= 10;
         if n == 0 {
-            break;
+            return &digits[at..];
         }
     }
-    out.push(kind);
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
