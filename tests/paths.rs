@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,8 +82,8 @@ impl Stage {
                 is_new_visitor: false,
                 request: Request::Get,
                 address: None,
-                user_agent: Cow::Borrowed(support::BROWSER),
-                referrer: Cow::Borrowed(""),
+                user_agent: support::BROWSER.into(),
+                referrer: "".into(),
                 is_replayed: false,
             };
             self.worker.log.append_click(&click).await.unwrap();

@@ -1,6 +1,5 @@
 //! The worker on real stores: one story whose figures are computed by hand.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sqlx::Row;
@@ -62,8 +61,8 @@ async fn a_sale_is_split_over_its_journey_and_its_refund_taken_back() {
         is_new_visitor: false,
         request: Request::Get,
         address: None,
-        user_agent: Cow::Borrowed(BROWSER),
-        referrer: Cow::Borrowed(""),
+        user_agent: BROWSER.into(),
+        referrer: "".into(),
         is_replayed: false,
     };
     let (first, second) = (click(1, now_ms - 8 * DAY_MS), click(2, now_ms - DAY_MS));

@@ -60,7 +60,10 @@ pub(super) fn expand(short: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find('~') {
         agent.push_str(&rest[..at]);
         rest = &rest[at..];
-        let (word, phrase) = PHRASES.iter().find(|(word, _)| rest.starts_with(word)).unwrap_or(&("~", "~"));
+        // One letter tells most words apart.
+        let letter = rest.as_bytes().get(1);
+        let is_here = |word: &str| word.as_bytes().get(1) == letter && rest.starts_with(word);
+        let (word, phrase) = PHRASES.iter().find(|(word, _)| is_here(word)).unwrap_or(&("~", "~"));
         agent.push_str(phrase);
         rest = &rest[word.len()..];
     }

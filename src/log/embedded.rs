@@ -18,6 +18,7 @@ use super::append::Batcher;
 use super::frames::{Frames, unframe};
 use super::record::{BadRecord, Click, Delivery, Record};
 use super::segments::{self, Segment, Segments, push_frame};
+use super::text::Texts;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
 use crate::ledger::Synchronous;
 
@@ -239,7 +240,7 @@ impl Numbered {
                 (files.iter().rev().find(|file| file.number <= after.major).map_or(0, |file| file.number), 0)
             }
         };
-        let mut entries = Vec::new();
+        let (mut entries, mut texts) = (Vec::new(), Texts::default());
         for file in files.into_iter().filter(|file| file.number >= first) {
             let mut frames = segments::read(&self.dir, file, if file.number == first { offset } else { 0 })?;
             let mut start = frames.offset;
@@ -249,7 +250,7 @@ impl Numbered {
                 if number < after.major {
                     continue;
                 }
-                take_batch(&mut entries, stream, number, count, body, after);
+                take_batch(&mut entries, &mut texts, stream, number, count, body, after);
                 entries.truncate(max);
                 let last = entries.last().map(|(position, _)| *position);
                 *place = last.map(|position| Place { position, number: file.number, offset });
@@ -307,6 +308,7 @@ fn split(frame: &[u8]) -> Option<(u64, u64, &[u8])> {
 /// Adds the records of a batch that come after a position.
 fn take_batch(
     entries: &mut Vec<(Position, Record)>,
+    texts: &mut Texts,
     stream: Stream,
     number: u64,
     count: u64,
@@ -322,7 +324,9 @@ fn take_batch(
         }
         let record = match (packed, stream) {
             (Err(bad), _) => Err(bad),
-            (Ok(packed), Stream::Clicks) => Click::unpack(packed).map(|c| Record::Click(c.into_owned())),
+            (Ok(packed), Stream::Clicks) => {
+                Click::unpack(packed).map(|c| Record::Click(c.into_shared(texts)))
+            }
             (Ok(packed), Stream::Conversions) => Delivery::unpack(packed).map(Record::Delivery),
         };
         entries.push((position, record.unwrap_or_else(Record::Unreadable)));
@@ -444,7 +448,7 @@ mod tests {
     fn a_damaged_batch_never_panics_and_passes() {
         for body in [&b""[..], b"\x01", b"\xff\xff\xff\xff", b"\x01\0\0\0x", b"\0\0\0\0\x02\0\0\0a"] {
             let mut entries = Vec::new();
-            take_batch(&mut entries, Stream::Clicks, 3, 2, body, Position::START);
+            take_batch(&mut entries, &mut Texts::default(), Stream::Clicks, 3, 2, body, Position::START);
             assert!(entries.iter().all(|(_, record)| matches!(record, Record::Unreadable(_))), "{body:?}");
             assert_eq!(entries.last().map(|(p, _)| *p), Some(Position { major: 3, minor: 1 }), "{body:?}");
         }

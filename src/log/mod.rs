@@ -11,6 +11,7 @@ pub mod record;
 mod redis;
 mod segments;
 mod spool;
+mod text;
 
 use std::fmt;
 use std::path::PathBuf;

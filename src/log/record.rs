@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::agent;
+pub use super::text::Text;
+use super::text::Texts;
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
 
 /// Bytes of a user agent that are kept.
@@ -35,8 +37,8 @@ pub struct Click<'a> {
     pub is_new_visitor: bool,
     pub request: Request,
     pub address: Option<ClientNetwork>,
-    pub user_agent: Cow<'a, str>,
-    pub referrer: Cow<'a, str>,
+    pub user_agent: Text<'a>,
+    pub referrer: Text<'a>,
     /// Came by way of the spool: counts only if its id was not there before.
     pub is_replayed: bool,
 }
@@ -244,8 +246,9 @@ impl Click<'_> {
     }
 
     /// Reads the stream form. Fields may come in any order; unknown ones are passed over.
-    pub fn from_fields<'f>(
+    pub(super) fn from_fields<'f>(
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        texts: &mut Texts,
     ) -> Result<Click<'static>, BadRecord> {
         let (mut id, mut link) = (None, None);
         let mut click = Click {
@@ -270,10 +273,12 @@ impl Click<'_> {
                 b"address" if value.is_empty() => {}
                 b"address" => click.address = Some(ClientNetwork::of(parse(value, "address")?)),
                 b"agent" => {
-                    let short = String::from_utf8_lossy(value);
-                    click.user_agent = agent::expand(&short).into_owned().into();
+                    let sent = || agent::expand(&String::from_utf8_lossy(value)).into();
+                    click.user_agent = texts.agents.get(value, sent);
                 }
-                b"referrer" => click.referrer = String::from_utf8_lossy(value).into_owned().into(),
+                b"referrer" => {
+                    click.referrer = texts.referrers.get(value, || String::from_utf8_lossy(value).into());
+                }
                 b"replayed" => click.is_replayed = value == b"1",
                 _ => {}
             }
@@ -283,10 +288,12 @@ impl Click<'_> {
         Ok(click)
     }
 
-    pub fn into_owned(self) -> Click<'static> {
+    /// Borrows nothing any more.
+    pub(super) fn into_shared(self, texts: &mut Texts) -> Click<'static> {
+        let (agent, referrer) = (&*self.user_agent, &*self.referrer);
         Click {
-            user_agent: self.user_agent.into_owned().into(),
-            referrer: self.referrer.into_owned().into(),
+            user_agent: texts.agents.get(agent.as_bytes(), || agent.into()),
+            referrer: texts.referrers.get(referrer.as_bytes(), || referrer.into()),
             ..self
         }
     }
@@ -518,7 +525,7 @@ mod tests {
             let fields = collected(|f| click.fields(f));
             prop_assert_eq!(fields.iter().map(|f| f.0.as_slice()).collect::<Vec<_>>(),
                 CLICK_FIELDS.map(str::as_bytes));
-            prop_assert_eq!(Click::from_fields(borrowed(&fields)), Ok(click));
+            prop_assert_eq!(Click::from_fields(borrowed(&fields), &mut Texts::default()), Ok(click));
         }
 
         #[test]
@@ -536,7 +543,7 @@ mod tests {
             let _ = Click::unpack(&bytes);
             let _ = Delivery::unpack(&bytes);
             let fields = [(&b"id"[..], &bytes[..]), (b"headers", &bytes), (b"address", &bytes)];
-            prop_assert!(Click::from_fields(fields.into_iter()).is_err());
+            prop_assert!(Click::from_fields(fields.into_iter(), &mut Texts::default()).is_err());
             prop_assert!(Delivery::from_fields(fields.into_iter()).is_err());
         }
     }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::append::Batcher;
 use super::record::{CLICK_FIELDS, Click, ClientNetwork, DELIVERY_FIELDS, Delivery, Record};
 use super::spool::Spool;
+use super::text::Texts;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
 pub use crate::hot::resp::RedisError;
 use crate::hot::resp::{Connection, Reply, Token, digits, push_bulk, push_header};
@@ -416,6 +417,7 @@ async fn kill(connection: &mut Connection, client_id: i64) -> Result<(), RedisEr
 fn read_entries(stream: Stream, mut reply: Reply<'_>) -> Result<Vec<(Position, Record)>, RedisError> {
     let count = reply.array()?;
     let mut entries = Vec::with_capacity(count.min(1 << 16));
+    let mut texts = Texts::default();
     let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
     for _ in 0..count {
         reply.array()?;
@@ -425,7 +427,7 @@ fn read_entries(stream: Stream, mut reply: Reply<'_>) -> Result<Vec<(Position, R
             fields.push((reply.bulk()?, reply.bulk()?));
         }
         let record = match stream {
-            Stream::Clicks => Click::from_fields(fields.iter().copied()).map(Record::Click),
+            Stream::Clicks => Click::from_fields(fields.iter().copied(), &mut texts).map(Record::Click),
             Stream::Conversions => Delivery::from_fields(fields.iter().copied()).map(Record::Delivery),
         };
         entries.push((position, record.unwrap_or_else(Record::Unreadable)));

@@ -66,8 +66,8 @@ pub fn answer<'a>(asked: Asked<'a>, link: Option<&Link>, fresh: Fresh, keys: &Ke
         is_new_visitor: set_cookie.is_some(),
         request: asked.request,
         address: asked.address,
-        user_agent: asked.user_agent,
-        referrer: asked.referrer,
+        user_agent: asked.user_agent.into(),
+        referrer: asked.referrer.into(),
         is_replayed: false,
     };
     Answer::Go { click, location, set_cookie }
@@ -118,7 +118,9 @@ mod tests {
     fn go(asked: Asked<'_>, fresh: Fresh, keys: &KeyRing) -> (Click<'static>, String, Option<Cookie>) {
         match answer(asked, Some(&link(&copy())), fresh, keys) {
             Answer::Go { click, location, set_cookie } => {
-                (click.into_owned(), String::from_utf8(location).unwrap(), set_cookie)
+                let (user_agent, referrer) = (click.user_agent.to_string(), click.referrer.to_string());
+                let click = Click { user_agent: user_agent.into(), referrer: referrer.into(), ..click };
+                (click, String::from_utf8(location).unwrap(), set_cookie)
             }
             other => panic!("{other:?}"),
         }

@@ -1,7 +1,6 @@
 //! The worker is killed at random points while clicks and deliveries arrive: the ledger ends as that of a
 //! worker that was left alone.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,8 +53,8 @@ fn records(keys: &KeyRing, links: &[LinkId], source: &str) -> Vec<Record> {
             is_new_visitor: known.insert(visitor),
             request: Request::Get,
             address: None,
-            user_agent: Cow::Borrowed(if random.random_bool(0.1) { "curl/8.5.0" } else { BROWSER }),
-            referrer: Cow::Borrowed("https://l.instagram.com/"),
+            user_agent: (if random.random_bool(0.1) { "curl/8.5.0" } else { BROWSER }).into(),
+            referrer: "https://l.instagram.com/".into(),
             is_replayed: false,
         };
         clicks.push(click.clone());

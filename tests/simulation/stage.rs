@@ -1,6 +1,5 @@
 //! Tells a world to a real worker on real stores, in some order, with crashes and restarts.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
@@ -270,8 +269,8 @@ impl<'a> Stage<'a> {
                 world::Request::Prefetch => Request::Prefetch,
             },
             address: click.network.map(|[a, b, c]| ClientNetwork::of([a, b, c, 9].into())),
-            user_agent: Cow::Borrowed(AGENTS[click.agent].0),
-            referrer: Cow::Borrowed(click.referrer),
+            user_agent: AGENTS[click.agent].0.into(),
+            referrer: click.referrer.into(),
             is_replayed,
         }
     }
