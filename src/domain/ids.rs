@@ -10,6 +10,18 @@ use uuid::Uuid;
 /// Crockford base32, lower case: the text form survives tools that change the case of UTM values.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// The value of each digit, in either case; 255 for what is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < BASE32.len() {
+        digits[BASE32[value] as usize] = value as u8;
+        digits[BASE32[value].to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {0}")]
 pub struct InvalidId(pub &'static str);
@@ -74,12 +86,11 @@ impl FromStr for LinkId {
         }
         let mut n: u64 = 0;
         for (i, c) in text.bytes().enumerate() {
-            let digit =
-                BASE32.iter().position(|b| *b == c.to_ascii_lowercase()).ok_or(InvalidId("link id"))? as u64;
-            if i == 0 && digit > 7 {
+            let digit = DIGITS[usize::from(c)];
+            if digit > 31 || (i == 0 && digit > 7) {
                 return Err(InvalidId("link id"));
             }
-            n = (n << 5) | digit;
+            n = (n << 5) | u64::from(digit);
         }
         Ok(Self(n))
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -193,12 +194,11 @@ impl LinkHistory {
     }
 }
 
+pub type LinkHistories = HashMap<LinkId, LinkHistory, RandomState>;
+
 /// The histories of links; unknown ones are missing.
-pub async fn link_histories(
-    ledger: &Ledger,
-    links: &[LinkId],
-) -> Result<HashMap<LinkId, LinkHistory>, LedgerError> {
-    let mut histories = HashMap::new();
+pub async fn link_histories(ledger: &Ledger, links: &[LinkId]) -> Result<LinkHistories, LedgerError> {
+    let mut histories = LinkHistories::default();
     for chunk in links.chunks(ROWS_PER_STATEMENT) {
         let text = format!(
             "SELECT link, workspace, from_ms, revision FROM link_revisions WHERE link IN ({}) ORDER BY link, revision",
@@ -233,7 +233,7 @@ pub async fn put_click_ids(
 ) -> Result<(), LedgerError> {
     let times = || ids.iter().map(|id| id.at_ms());
     let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else { return Ok(()) };
-    let bytes = |ids: &[ClickId]| ids.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>();
+    let bytes = |ids: &[ClickId]| ids.iter().map(|id| *id.as_bytes()).collect::<Vec<_>>().into_flattened();
     sqlx::query(
         "INSERT INTO click_ids (partition, position, first_ms, last_ms, ids, replayed)
          VALUES ($1, $2, $3, $4, $5, $6)",

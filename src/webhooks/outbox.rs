@@ -168,17 +168,20 @@ pub struct ToldClick<'a> {
 }
 
 /// Tells the clicks of a batch, in the transaction that counts them.
-pub async fn tell_clicks(tx: &mut Tx, clicks: &[ToldClick<'_>], now_ms: i64) -> Result<(), LedgerError> {
-    let audience = Audience::of(tx, clicks.iter().map(|click| click.workspace)).await?;
-    let wanted: BTreeSet<&str> = clicks
-        .iter()
-        .map(|click| click.workspace)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .filter(|workspace| audience.wanting(workspace, LINK_CLICKED).next().is_some())
-        .collect();
-    for workspace in wanted {
-        let own: Vec<&ToldClick<'_>> = clicks.iter().filter(|click| click.workspace == workspace).collect();
+pub async fn tell_clicks<'a>(
+    tx: &mut Tx,
+    clicks: impl Iterator<Item = ToldClick<'a>> + Clone,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    // Mostly nobody wants to hear of them, so nothing is kept of each.
+    let mut workspaces = BTreeSet::new();
+    for click in clicks.clone() {
+        workspaces.insert(click.workspace);
+    }
+    let audience = Audience::of(tx, workspaces.iter().copied()).await?;
+    workspaces.retain(|workspace| audience.wanting(workspace, LINK_CLICKED).next().is_some());
+    for workspace in workspaces {
+        let own: Vec<ToldClick<'_>> = clicks.clone().filter(|click| click.workspace == workspace).collect();
         let links: BTreeSet<i64> = own.iter().map(|click| click.link.as_i64()).collect();
         let known = webhooks::stands_for(tx, &Vec::from_iter(links)).await?;
         let known: StandsFor = known

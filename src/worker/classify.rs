@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use foldhash::fast::RandomState;
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
 /// Who sent a click. `Duplicate` is decided later, from the journey.
@@ -63,8 +64,8 @@ pub struct Classified {
 /// clicks.
 #[derive(Default)]
 pub struct Classifier {
-    seen: HashMap<Box<str>, Classified>,
-    hosts: HashMap<Box<str>, Arc<str>>,
+    seen: HashMap<Box<str>, Classified, RandomState>,
+    hosts: HashMap<Box<str>, Arc<str>, RandomState>,
 }
 
 /// Bounds the memory for user agents, and that for referrers; beyond it the memory is emptied.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use jiff::tz::TimeZone;
 
 use super::classify::{Class, Classifier, Device};
 use super::journeys::{Journeys, Step, Who};
@@ -31,6 +30,8 @@ pub(super) struct ClickReader {
     workspaces: Workspaces,
     /// Ids counted from marked entries; an unmarked twin may still follow one.
     replayed: HashSet<ClickId>,
+    /// Of the last batch; empty, but with the memory that the next one needs.
+    spare: Batch,
 }
 
 impl ClickReader {
@@ -50,6 +51,7 @@ impl ClickReader {
             classifier: Classifier::default(),
             workspaces: Workspaces::new(worker.attribution.clone()),
             replayed,
+            spare: Batch::default(),
         })
     }
 
@@ -64,9 +66,9 @@ impl ClickReader {
         let before = steps_before(&worker.journeys, &batch).await?;
         let duplicate_ms = i64::from(worker.attribution.duplicate_seconds) * 1000;
         let counted = rollup::count(&batch.clicks, &before, &batch.zones, duplicate_ms);
-        let steps: Vec<(Who, Step)> = batch.clicks.iter().filter_map(step).collect();
+        let steps = &batch.steps;
         let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
-        worker.journeys.add(&steps, time::now_ms(), retention_ms).await?;
+        worker.journeys.add(steps, time::now_ms(), retention_ms).await?;
 
         // Journeys are written: whoever evaluates a conversion from here on sees these clicks, and
         // whoever has announced one before is found here.
@@ -76,16 +78,16 @@ impl ClickReader {
             return Err(WorkerError::Overtaken { stream: STREAM, partition: self.partition });
         }
         rollups::add(&mut tx, &counted).await?;
-        tell_clicks(&mut tx, &batch.clicks.iter().map(told).collect::<Vec<_>>(), time::now_ms()).await?;
+        tell_clicks(&mut tx, batch.clicks.iter().map(told), time::now_ms()).await?;
         let clicked = counted.by_day.iter().filter(|(_, counts)| counts.human > 0);
         let clicked: BTreeSet<i64> = clicked.map(|((_, _, link, ..), _)| link.as_i64()).collect();
         let clicked = Vec::from_iter(clicked);
         links::close_full(&worker.ledger, &mut tx, &clicked, time::now_ms()).await?;
         let mut marked = 0;
         worker.ledger.go_alone(&mut tx).await?;
-        for (workspace, first_ms) in first_clicks(&steps) {
+        for (workspace, first_ms) in first_clicks(steps) {
             if facts::latest_t_ms(&mut tx, workspace).await?.is_some_and(|t_ms| first_ms <= t_ms) {
-                marked += facts::mark_visitors(&mut tx, workspace, &visitors(&steps, workspace)).await?;
+                marked += facts::mark_visitors(&mut tx, workspace, &visitors(steps, workspace)).await?;
             }
         }
         if worker.log.can_repeat() {
@@ -101,7 +103,9 @@ impl ClickReader {
         if marked > 0 {
             worker.due.notify_one();
         }
-        Ok(batch.read)
+        let read = batch.read;
+        self.spare = batch.emptied();
+        Ok(read)
     }
 
     /// Reads and derives the next batch, in pieces: what clicks are made of is dropped while it is still at
@@ -111,7 +115,7 @@ impl ClickReader {
     /// its journeys and its commit had written is part of the next batch from the same position, and is not
     /// mistaken for something that was counted.
     async fn read(&mut self, worker: &Worker) -> Result<Batch, WorkerError> {
-        let mut batch = Batch::default();
+        let mut batch = std::mem::take(&mut self.spare);
         loop {
             let after = batch.last.unwrap_or(self.position);
             let entries = worker.log.read(Stream::Clicks, self.partition, after, READ_MAX).await?;
@@ -192,9 +196,9 @@ impl ClickReader {
                 worker.metrics.unreadable.inc();
                 continue;
             };
-            let zone = &batch.zones[&history.workspace];
-            let (derived, rule) = derive(click, history, zone, &mut self.classifier, worker);
+            let (derived, rule) = derive(click, history, &batch.zones, &mut self.classifier, worker);
             *classified.entry((derived.class, rule)).or_default() += 1;
+            batch.steps.extend(step(&derived));
             batch.clicks.push(derived);
             // By way of the spool a visitor's later clicks may have overtaken the one that made the cookie.
             if click.is_new_visitor && !click.is_replayed {
@@ -216,6 +220,8 @@ struct Batch {
     /// Entries, of any kind.
     read: usize,
     clicks: Vec<Derived>,
+    /// Of those of people.
+    steps: Vec<(Who, Step)>,
     zones: Zones,
     /// They have no earlier clicks to look up.
     new_visitors: HashSet<VisitorId, RandomState>,
@@ -225,13 +231,28 @@ struct Batch {
     replayed: Vec<ClickId>,
 }
 
+impl Batch {
+    /// Memory that is touched for the first time costs more than counting the clicks in it.
+    fn emptied(mut self) -> Self {
+        let Self { last, read, clicks, steps, zones, new_visitors, ids, replayed } = &mut self;
+        (*last, *read) = (None, 0);
+        clicks.clear();
+        steps.clear();
+        zones.clear();
+        new_visitors.clear();
+        ids.clear();
+        replayed.clear();
+        self
+    }
+}
+
 const STREAM: &str = "clicks";
 
 /// With the rule by which it was classified.
 fn derive(
     click: &Click<'_>,
     history: &LinkHistory,
-    zone: &TimeZone,
+    zones: &Zones,
     classifier: &mut Classifier,
     worker: &Worker,
 ) -> (Derived, &'static str) {
@@ -244,7 +265,7 @@ fn derive(
     let who = (classified.class == Class::Human).then(|| {
         // Without a cookie, people are told apart for one day only, by a hash that dies with it.
         let anonymous = || {
-            let day = time::local_day(at_ms, zone);
+            let day = time::local_day(at_ms, &zones[&history.workspace]);
             let address = click.address.map(|network| network.to_string()).unwrap_or_default();
             let hash = worker.keys.daily_hash(&history.workspace, day, &address, &click.user_agent);
             VisitorId::from_bytes(std::array::from_fn(|i| hash[i]))

@@ -5,7 +5,7 @@
 //! expires its day is settled: its counts are final, and the journeys are not asked about it again. So each journey
 //! counts once, however often and by however many workers this runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::journeys::{Step, Who};
@@ -15,7 +15,7 @@ use crate::attribution::null_journeys::{Rules, null_journeys};
 use crate::domain::ids::{LinkId, VisitorId};
 use crate::domain::time;
 use crate::ledger::paths::{self, Counts, Reached};
-use crate::ledger::rollups::{LinkHistory, link_histories};
+use crate::ledger::rollups::{LinkHistories, link_histories};
 use crate::ledger::workspaces;
 
 /// Kinds of events per workspace besides purchases: each has null paths of its own.
@@ -34,7 +34,7 @@ struct Folding {
 /// Counts all journeys that are there at `now_ms`.
 pub(super) async fn fold(worker: &Worker, now_ms: i64) -> Result<(), WorkerError> {
     let mut foldings = foldings(worker, now_ms).await?;
-    let mut histories: HashMap<LinkId, LinkHistory> = HashMap::new();
+    let mut histories = LinkHistories::default();
     let mut walk = worker.journeys.walk();
     while let Some(page) = walk.next().await? {
         let links: BTreeSet<LinkId> =
@@ -107,7 +107,7 @@ fn rules(workspace: &Workspace, event: &str) -> Rules {
 }
 
 impl Folding {
-    fn count(&mut self, steps: &[Step], reached: Option<&Reached>, histories: &HashMap<LinkId, LinkHistory>) {
+    fn count(&mut self, steps: &[Step], reached: Option<&Reached>, histories: &LinkHistories) {
         let clicks: Vec<_> = steps.iter().map(|step| (step.click, step.link)).collect();
         let nothing = Reached::default();
         let Reached { conversions_ms, named } = reached.unwrap_or(&nothing);

@@ -126,6 +126,10 @@ pub fn count<'a>(
 
     let mut order: Vec<&Derived> = batch.iter().collect();
     order.sort_by_key(|derived| derived.click);
+    // The span and the day of each one's last click in the batch: most click once.
+    let people = batch.iter().filter(|derived| derived.who.is_some()).count();
+    let mut last: HashMap<(&Who, LinkId), (i64, i32), RandomState> =
+        HashMap::with_capacity_and_hasher(people, RandomState::default());
     let mut groups: HashMap<Alike<'a>, Counts, RandomState> = HashMap::default();
     for derived in order {
         let at_ms = derived.click.at_ms();
@@ -133,10 +137,21 @@ pub fn count<'a>(
         let mut class = derived.class;
         let mut unique = false;
         if let Some(who) = derived.who.as_ref().filter(|_| class == Class::Human) {
-            if spans.insert((who, derived.link, at_ms.div_euclid(duplicate_ms))) {
-                unique = days.insert((who, derived.link, local.day));
-            } else {
+            let (link, span) = (derived.link, at_ms.div_euclid(duplicate_ms));
+            let earlier = last.insert((who, link), (span, local.day));
+            // In order of time, so that no span comes back after another.
+            if earlier.is_some_and(|(earlier, _)| earlier == span) {
                 class = Class::Duplicate;
+            } else {
+                // Days may come back, where clocks are.
+                days.extend(earlier.map(|(_, day)| (who, link, day)));
+                if spans.contains(&(who, link, span)) {
+                    class = Class::Duplicate;
+                } else if earlier.is_some() {
+                    unique = days.insert((who, link, local.day));
+                } else {
+                    unique = !days.contains(&(who, link, local.day));
+                }
             }
         }
         let alike = Alike {
@@ -284,13 +299,15 @@ mod tests {
         /// However the clicks are cut into batches and ordered, the sums are the same.
         #[test]
         fn batches_do_not_matter(
-            clicks in prop::collection::vec((0u8..3, 0i64..2, 0i64..40_000), 1..30),
+            clicks in prop::collection::vec((0u8..3, 0i64..2, 0i64..3, 0i64..40_000), 1..30),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
             reverse in any::<bool>(),
         ) {
             let mut all: Vec<Derived> = clicks
                 .iter()
-                .map(|(visitor, link, offset)| derived(*visitor, *link, START_MS + offset, Class::Human))
+                .map(|(visitor, link, days, ms)| {
+                    derived(*visitor, *link, START_MS + days * 24 * 3_600_000 + ms, Class::Human)
+                })
                 .collect();
             let unordered = all.clone();
             let whole = count(&unordered, &HashMap::new(), &zones(), 10_000);

@@ -17,7 +17,7 @@ use crate::domain::time;
 use crate::intake::fact::OrderStatus;
 use crate::ledger::Ledger;
 use crate::ledger::conversions::{CreditRow, Due, Evaluation, TouchRow};
-use crate::ledger::rollups::LinkHistory;
+use crate::ledger::rollups::LinkHistories;
 use crate::worker::classify::Device;
 use crate::worker::journeys::Step;
 use crate::worker::landing;
@@ -32,7 +32,7 @@ pub(super) async fn decide(
     known: &Known,
     workspace: &Workspace,
     journeys: &HashMap<VisitorKey, Vec<Step>>,
-    histories: &HashMap<LinkId, LinkHistory>,
+    histories: &LinkHistories,
 ) -> Result<Evaluation, EvaluateError> {
     let Some(state) = &known.state else { return Ok(Evaluation::default()) };
     let settings = workspace.settings_for(&state.order.event);
@@ -151,11 +151,7 @@ fn candidates(due: &Due, known: &Known, journeys: &HashMap<VisitorKey, Vec<Step>
 }
 
 /// The journey's touches, which have credits, and after them what is known besides.
-fn touch_rows(
-    found: &Journey,
-    evidence: &Evidence,
-    histories: &HashMap<LinkId, LinkHistory>,
-) -> Vec<TouchRow> {
+fn touch_rows(found: &Journey, evidence: &Evidence, histories: &LinkHistories) -> Vec<TouchRow> {
     let revision = |link: LinkId, at_ms| histories.get(&link).map_or(1, |history| history.revision_at(at_ms));
     let counted: BTreeSet<_> = found.touches.iter().map(|touch| (touch.click, touch.link)).collect();
     let mut rows: Vec<TouchRow> = found

@@ -10,7 +10,7 @@ use crate::config::{Attribution, WorkspaceSettings};
 use crate::domain::ids::LinkId;
 use crate::domain::money::Currency;
 use crate::ledger::conversions::{Due, Evaluation};
-use crate::ledger::rollups::{LinkHistory, link_histories};
+use crate::ledger::rollups::{LinkHistories, link_histories};
 use crate::ledger::workspaces::WorkspaceRow;
 use crate::ledger::{Ledger, dry_run};
 use crate::worker::journeys::Step;
@@ -104,7 +104,7 @@ pub async fn try_out(
 struct Read {
     due: Due,
     known: Known,
-    histories: HashMap<LinkId, LinkHistory>,
+    histories: LinkHistories,
     posts: HashMap<(LinkId, i64), String>,
     /// The first sale of the subscription that this order renews: by other rules it has other touches.
     first_sale: Option<Box<Read>>,
