@@ -14,6 +14,8 @@ const LINKS: i64 = 2 * POSTS;
 /// 1 January 2026.
 const FIRST_DAY: i64 = 20_454;
 const DAYS: i64 = 365;
+/// 1 December: in the last month clicks still come.
+pub const LIVE_DAY: i64 = FIRST_DAY + 334;
 
 enum Value {
     Text(String),
@@ -262,10 +264,8 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
         Rows::of("clicks_by_device (workspace, day, link, revision, device, human, uniques, bots, recorded)");
     let mut by_hour =
         Rows::of("clicks_by_hour (workspace, month, hour, link, revision, human, uniques, bots, recorded)");
-    let mut by_month = Rows::of(
-        "clicks_by_month (workspace, part, value, month, link, revision, human, uniques, bots, recorded)",
-    );
     let mut in_all = Rows::of("clicks_in_all (workspace, day, part, value, human, uniques, bots, recorded)");
+    let mut months = Rows::of("click_months (workspace, month, version, packed_version)");
     let mut of_month: Vec<Clicked> = (0..LINKS).map(|_| Clicked::default()).collect();
     let mut whole = 0;
     for day in FIRST_DAY..FIRST_DAY + DAYS {
@@ -305,11 +305,6 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
         if day + 1 == FIRST_DAY + DAYS || month_start(day + 1) != month {
             let mut in_month = Clicked::default();
             for (n, clicked) in (0..).zip(of_month.iter_mut().map(std::mem::take)) {
-                for (part, value, (human, bots)) in clicked.parts() {
-                    let mut row = row!["default", part, value, month, link(n), 1];
-                    row.extend(row![human, human, bots, human + bots]);
-                    by_month.add(tx, row).await;
-                }
                 for (hour, (human, bots)) in &clicked.hours {
                     let mut row = row!["default", month, *hour, link(n), 1];
                     row.extend(row![*human, *human, *bots, human + bots]);
@@ -317,13 +312,14 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
                 }
                 in_month.add_all(&clicked);
             }
+            months.add(tx, row!["default", month, 1, 0]).await;
             for (hour, (human, bots)) in in_month.hours {
                 let row = row!["default", month, "hour", hour.to_string(), human, human, bots, human + bots];
                 in_all.add(tx, row).await;
             }
         }
     }
-    for rows in [&mut by_day, &mut by_month, &mut by_country, &mut by_device, &mut by_hour, &mut in_all] {
+    for rows in [&mut by_day, &mut by_country, &mut by_device, &mut by_hour, &mut in_all, &mut months] {
         rows.write(tx).await;
     }
     whole

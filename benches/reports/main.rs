@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use utmost::config::{Attribution, Config};
-use utmost::ledger::{Ledger, Synchronous};
+use utmost::ledger::{Ledger, Synchronous, click_packs};
 use utmost::reports::{CompareRequest, ReportRequest, RetentionRequest, attribution, compare, retention};
 
 #[global_allocator]
@@ -127,6 +127,7 @@ async fn main() {
         let mut tx = ledger.begin().await.expect("a transaction");
         let clicks = fixture::fill(&mut tx, arguments.orders).await;
         tx.commit().await.expect("it commits");
+        click_packs::pack(&ledger, fixture::LIVE_DAY).await.expect("it packs");
         let seconds = started.elapsed().as_secs_f64();
         eprintln!("made {} of {clicks} clicks in {seconds:.0} s", path.display());
     }

@@ -3,6 +3,7 @@
 //! All SQL uses `$1` placeholders and the words both stores know; sums are cast to BIGINT, since
 //! PostgreSQL would widen them. Reads come from a pool, writes go through [`Ledger::begin`].
 
+pub mod click_packs;
 pub mod conversion_views;
 pub mod conversions;
 pub mod costs;

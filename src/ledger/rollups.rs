@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Ledger, LedgerError, Tx, sql};
+use super::{Ledger, LedgerError, Tx, click_packs, sql};
 use crate::domain::ids::{ClickId, LinkId};
 use crate::worker::rollup::{Counts, Key, Part, Rollups};
 
@@ -76,12 +76,12 @@ pub async fn add(tx: &mut Tx, rollups: &Rollups<'_>) -> Result<(), LedgerError> 
         }
         query.execute(&mut **tx).await?;
     }
-    add_by_month(tx, &rollups.by_month).await?;
     add_dimension(tx, "clicks_by_country", "country", &rollups.by_country, |c| Text(country(c))).await?;
     add_dimension(tx, "clicks_by_device", "device", &rollups.by_device, |d| Text(d.as_str().into())).await?;
     add_dimension(tx, "clicks_by_referrer", "referrer", &rollups.by_referrer, |r| Text((*r).into())).await?;
     add_dimension(tx, "clicks_by_hour", "hour", &rollups.by_hour, |h| Number(i64::from(*h))).await?;
-    add_in_all(tx, &rollups.in_all).await
+    add_in_all(tx, &rollups.in_all).await?;
+    click_packs::note(tx, &rollups.months()).await
 }
 
 fn country(code: &[u8; 2]) -> String {
@@ -133,23 +133,6 @@ fn words(part: &Part) -> (&'static str, String) {
         Part::Device(device) => ("device", device.as_str().to_owned()),
         Part::Hour(hour) => ("hour", hour.to_string()),
     }
-}
-
-async fn add_by_month(tx: &mut Tx, by_month: &BTreeMap<Key<'_, Part>, Counts>) -> Result<(), LedgerError> {
-    let rows: Vec<_> = by_month.iter().collect();
-    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let key = "workspace, month, link, revision, part, value";
-        let text = adding(tx, "clicks_by_month", key, chunk.len(), 10);
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for ((workspace, month, link, revision, part), counts) in chunk {
-            let (part, value) = words(part);
-            query = query.bind(*workspace).bind(i64::from(*month)).bind(link.as_i64()).bind(*revision);
-            query = query.bind(part).bind(value);
-            query = query.bind(counts.human).bind(counts.uniques).bind(counts.bots()).bind(counts.recorded());
-        }
-        query.execute(&mut **tx).await?;
-    }
-    Ok(())
 }
 
 async fn add_in_all(tx: &mut Tx, in_all: &BTreeMap<(&str, i32, Part), Counts>) -> Result<(), LedgerError> {

@@ -376,17 +376,6 @@ CREATE TABLE clicks_by_day (
   PRIMARY KEY (workspace, day, link, revision)
 ) WITHOUT ROWID;
 CREATE INDEX clicks_by_link ON clicks_by_day (link, revision, day, human, duplicate, bot, preview, prefetch, uniques);
--- The same by month, for reports over long times: alone, by country and by device.
-CREATE TABLE clicks_by_month (
-  workspace TEXT NOT NULL,
-  part      TEXT NOT NULL,            -- all | country | device
-  value     TEXT NOT NULL,            -- empty for all
-  link      BIGINT NOT NULL,
-  revision  BIGINT NOT NULL,
-  month     BIGINT NOT NULL,          -- first day of the month, as a day number
-  human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
-  PRIMARY KEY (workspace, part, link, revision, month, value)
-) WITHOUT ROWID;
 -- Of all links together: by day alone, by country, by device, and by month and hour of the week.
 CREATE TABLE clicks_in_all (
   workspace TEXT NOT NULL,
@@ -422,6 +411,23 @@ CREATE TABLE clicks_by_hour (
   human     BIGINT NOT NULL, uniques BIGINT NOT NULL, bots BIGINT NOT NULL, recorded BIGINT NOT NULL,
   PRIMARY KEY (workspace, link, revision, month, hour)
 ) WITHOUT ROWID;
+
+-- What reports read of the clicks of whole months (ledger::click_packs): as long as the version that was packed is
+-- the month's, which each batch of clicks makes another one.
+CREATE TABLE click_months (
+  workspace      TEXT NOT NULL,
+  month          BIGINT NOT NULL,     -- first day of the month, as a day number
+  version        BIGINT NOT NULL,
+  packed_version BIGINT NOT NULL,
+  PRIMARY KEY (workspace, month)
+);
+CREATE TABLE click_packs (
+  workspace TEXT NOT NULL,
+  month     BIGINT NOT NULL,
+  part      TEXT NOT NULL,            -- all | day | country | device | hour
+  clicks    BLOB NOT NULL,
+  PRIMARY KEY (workspace, month, part)
+);
 
 -- Ids of clicks counted of late, one row per committed batch, to tell replayed entries apart (Redis only).
 CREATE TABLE click_ids (

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::columns::WHOLE;
-use super::gather::{Gathered, Measured, rows_of};
+use super::gather::{Gathered, Measured};
 use super::{Figures, Problem, ReportError};
 use crate::config::Attribution;
 use crate::domain::money::Currency;
@@ -85,7 +85,7 @@ pub async fn click_value(
     all.totals.figures.click_value = Some(0);
     for (key, network, clicks) in sums::clicks_of_networks(ledger, slice, by, &networks).await? {
         let value = prices.get(&network).copied().unwrap_or_default() * i128::from(clicks);
-        for key in rows_of(by, &key)? {
+        for key in sums::rows_of(by, key)? {
             *all.rows.entry(key).or_default().figures.click_value.get_or_insert_default() += value;
         }
         *all.totals.figures.click_value.get_or_insert_default() += value;

@@ -10,8 +10,8 @@ use super::{Figures, OneModel, Problem, ReportError, ReportModel, ReportRequest}
 use crate::attribution::models::Model;
 use crate::domain::money::Currency;
 use crate::ledger::reports::{
-    self as sums, Amounts, Clicks, Credits, Dimension, Journeys, Key, Question, ReceivedOrders, Slice, Tally,
-    TallyRow,
+    self as sums, Amounts, ClickSums, Clicks, Credits, Dimension, Journeys, Key, Question, ReceivedOrders,
+    Slice, Tally, TallyRow,
 };
 use crate::ledger::{Ledger, LedgerError};
 
@@ -68,7 +68,7 @@ pub async fn gather(
         spread(ledger, slice, request.by, currency),
         sums::clicks(ledger, slice, request.by),
     )?;
-    add_clicks(request.by, clicks, &mut all)?;
+    add_clicks(request.by, clicks, &mut all);
     let (journeys, goods) = (std::mem::take(&mut tally.journeys), std::mem::take(&mut tally.goods));
     add_tally(request, tally, &mut all);
     add_period(ledger, slice, request, of_period, journeys, &mut all).await?;
@@ -99,17 +99,6 @@ pub async fn gather(
     Ok(all)
 }
 
-/// The rows that a key of clicks stands for: a set of tags is many.
-pub(super) fn rows_of(by: Dimension, key: &Key) -> Result<Vec<Key>, LedgerError> {
-    Ok(match by {
-        Dimension::Tag => match sums::tags_of(key)? {
-            tags if tags.is_empty() => vec![Key::None],
-            tags => tags.into_iter().map(Key::Text).collect(),
-        },
-        _ => vec![key.clone()],
-    })
-}
-
 type Spread = (BTreeMap<Key, Cost>, Vec<Problem>);
 
 async fn spread(
@@ -124,18 +113,14 @@ async fn spread(
     }
 }
 
-fn add_clicks(by: Dimension, clicks: Vec<(Key, Clicks)>, all: &mut Gathered) -> Result<(), LedgerError> {
+fn add_clicks(by: Dimension, clicks: ClickSums, all: &mut Gathered) {
     if by == Dimension::Source {
-        return Ok(());
+        return;
     }
-    let whole = all.totals.figures.clicks.insert(Clicks::default());
-    for (key, clicks) in clicks {
-        for key in rows_of(by, &key)? {
-            all.rows.entry(key).or_default().figures.clicks.get_or_insert_default().add(clicks);
-        }
-        whole.add(clicks);
+    all.totals.figures.clicks = Some(clicks.whole);
+    for (key, clicks) in clicks.rows {
+        all.rows.entry(key).or_default().figures.clicks = Some(clicks);
     }
-    Ok(())
 }
 
 fn models_of_period(request: &ReportRequest) -> Vec<OneModel> {

@@ -26,7 +26,9 @@ use tokio::task::JoinSet;
 use crate::config::Attribution;
 use crate::domain::keys::KeyRing;
 use crate::domain::time;
-use crate::ledger::{Ledger, LedgerError, facts, packs, rollups, workspaces as ledger_workspaces};
+use crate::ledger::{
+    Ledger, LedgerError, click_packs, facts, packs, rollups, workspaces as ledger_workspaces,
+};
 use crate::log::{Log, LogError, Position, Stream};
 use clicks::ClickReader;
 use deliveries::DeliveryReader;
@@ -123,6 +125,7 @@ impl Worker {
         let mut workspaces = Workspaces::new(self.attribution.clone());
         while evaluate_due(&self.ledger, &self.journeys, &mut workspaces, EVALUATED_MAX).await? > 0 {}
         packs::pack(&self.ledger, true).await?;
+        click_packs::pack(&self.ledger, i64::MAX).await?;
         Ok(())
     }
 }
@@ -242,6 +245,10 @@ impl Packer {
         let all = is_due(self.last_all, PACK_ALL_EVERY);
         if all || self.has_news && is_due(self.last, PACK_EVERY) {
             packs::pack(ledger, all).await?;
+            if all {
+                // In all zones the month is over then.
+                click_packs::pack(ledger, time::now_ms() / DAY_MS - 1).await?;
+            }
             let now = Some(tokio::time::Instant::now());
             self.has_news = false;
             self.last = now;

@@ -1,6 +1,6 @@
 //! Counting clicks: pure. What a batch adds to the rollups, given what was counted before it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -76,8 +76,6 @@ pub type Key<'a, D> = (&'a str, i32, LinkId, i64, D);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rollups<'a> {
     pub by_day: BTreeMap<Key<'a, ()>, Counts>,
-    /// The day is the first of the month; all, by country and by device.
-    pub by_month: BTreeMap<Key<'a, Part>, Counts>,
     pub by_country: BTreeMap<Key<'a, [u8; 2]>, Counts>,
     pub by_device: BTreeMap<Key<'a, Device>, Counts>,
     pub by_referrer: BTreeMap<Key<'a, &'a str>, Counts>,
@@ -85,6 +83,14 @@ pub struct Rollups<'a> {
     pub by_hour: BTreeMap<Key<'a, i32>, Counts>,
     /// All links together: workspace, day (for hours, the first of the month) and part.
     pub in_all: BTreeMap<(&'a str, i32, Part), Counts>,
+}
+
+impl Rollups<'_> {
+    /// Workspaces, and the first days of months, that it adds to.
+    pub fn months(&self) -> BTreeSet<(&str, i32)> {
+        let month = |day: i32| time::day_number(time::day_date(day).first_of_month());
+        self.by_day.keys().map(|(workspace, day, ..)| (*workspace, month(*day))).collect()
+    }
 }
 
 /// A part of all clicks that reports ask for without looking at links.
@@ -171,9 +177,6 @@ pub fn count<'a>(
         let Alike { workspace, local: Local { day, month, hour }, country, device, .. } = alike;
         let at = (workspace, alike.link, alike.revision);
         add(&mut rollups.by_day, at, day, (), counts);
-        for part in [Part::All, Part::Country(country), Part::Device(device)] {
-            add(&mut rollups.by_month, at, month, part, counts);
-        }
         add(&mut rollups.by_country, at, day, country, counts);
         add(&mut rollups.by_device, at, day, device, counts);
         add(&mut rollups.by_referrer, at, day, alike.referrer, counts);

@@ -10,7 +10,6 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use utmost::api::{Api, Parts};
 use utmost::config::Config;
-use utmost::domain::time::{day_date, day_number};
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
@@ -107,12 +106,6 @@ impl Server {
         let day = utmost::domain::time::now_ms() / 86_400_000;
         self.sql(format!(
             "INSERT INTO clicks_by_day SELECT workspace, {day}, id, 1, {human}, 0, {bots}, 0, 0, {human} \
-             FROM links WHERE slug = '{slug}'"
-        ))
-        .await;
-        let month = day_number(day_date(i32::try_from(day).unwrap()).first_of_month());
-        self.sql(format!(
-            "INSERT INTO clicks_by_month SELECT workspace, 'all', '', id, 1, {month}, {human}, {human}, {bots}, {human} + {bots} \
              FROM links WHERE slug = '{slug}'"
         ))
         .await;

@@ -5,9 +5,9 @@ use jiff::civil::Date;
 use sqlx::{AssertSqlSafe, Row};
 use utmost::config::{Attribution, Config};
 use utmost::domain::ids::LinkId;
-use utmost::domain::time::{day_date, day_number};
+use utmost::domain::time::day_number;
 use utmost::ledger::conversions::{ChangeRow, CreditRow, Due, Evaluation, Put, TouchRow, put_evaluation};
-use utmost::ledger::{Ledger, Synchronous, Tx, packs, rollups};
+use utmost::ledger::{Ledger, Synchronous, Tx, click_packs, packs, rollups};
 use utmost::reports::{CompareRequest, Report, ReportError, ReportRequest, RetentionRequest, Sheet};
 use utmost::worker::classify::Device;
 use utmost::worker::rollup::{Counts, Part, Rollups};
@@ -163,15 +163,11 @@ impl Shop {
     /// Human clicks, all of them unique but `duplicates` more; one bot for each ten.
     pub async fn clicks(&mut self, date: &str, link: i64, human: i64, duplicates: i64) {
         let day = i32::try_from(day(date)).unwrap();
-        let month = day_number(day_date(day).first_of_month());
         let counts =
             Counts { human, duplicate: duplicates, bot: human / 10, uniques: human, ..Counts::default() };
         let link = LinkId::from_i64(link).unwrap();
         let added = Rollups {
             by_day: [((WORKSPACE, day, link, 1, ()), counts)].into(),
-            by_month: [Part::All, Part::Country(*b"DE"), Part::Device(Device::Mobile)]
-                .map(|part| ((WORKSPACE, month, link, 1, part), counts))
-                .into(),
             by_country: [((WORKSPACE, day, link, 1, *b"DE"), counts)].into(),
             by_device: [((WORKSPACE, day, link, 1, Device::Mobile), counts)].into(),
             in_all: [Part::All, Part::Country(*b"DE"), Part::Device(Device::Mobile)]
@@ -263,7 +259,7 @@ impl Shop {
         let request = RetentionRequest::parse(pairs(query))?;
         let ask = async || utmost::reports::retention(&self.ledger, WORKSPACE, &request, &settings()).await;
         let unpacked = ask().await?;
-        packs::pack(&self.ledger, true).await.unwrap();
+        self.pack().await;
         let packed = ask().await?;
         assert_eq!(told(&packed), told(&unpacked), "{query}");
         Ok(packed)
@@ -275,10 +271,16 @@ impl Shop {
         let request = ReportRequest::parse(pairs(query))?;
         let ask = async || utmost::reports::attribution(&self.ledger, WORKSPACE, &request, &settings()).await;
         let unpacked = ask().await?;
-        packs::pack(&self.ledger, true).await.unwrap();
+        self.pack().await;
         let packed = ask().await?;
         assert_eq!(told(&packed), told(&unpacked), "{query}");
         Ok(packed)
+    }
+
+    /// As the worker does now and then.
+    pub async fn pack(&self) {
+        packs::pack(&self.ledger, true).await.unwrap();
+        click_packs::pack(&self.ledger, i64::MAX).await.unwrap();
     }
 
     /// The orders whose customer has this hash.

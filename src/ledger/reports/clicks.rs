@@ -1,8 +1,15 @@
 //! Sums of clicks by one key.
 
-use sqlx::Row;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Dimension, Key, Query, Slice, day_sql, key, whole_months};
+use foldhash::fast::RandomState;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::link_keys::LinkKeys;
+use super::{Dimension, Key, Query, Slice, day_key, day_sql, key, tags_of, whole_months};
+use crate::domain::time::{day_date, day_number};
+use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_after};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,34 +31,248 @@ impl Clicks {
     }
 }
 
+/// Clicks by the keys of rows, and all of them together: a click may count in several rows by tag.
+#[derive(Debug, Default)]
+pub struct ClickSums {
+    pub rows: Vec<(Key, Clicks)>,
+    pub whole: Clicks,
+}
+
+/// Links up to so many are looked up one by one, and their months are not read for them.
+const FEW_LINKS: i64 = 100;
+
 /// Clicks by key, on their own days. A source has no clicks: by source there are no rows.
-pub async fn clicks(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Dimension,
-) -> Result<Vec<(Key, Clicks)>, LedgerError> {
+pub async fn clicks(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<ClickSums, LedgerError> {
     if by == Dimension::Source {
-        return Ok(Vec::new());
+        return Ok(ClickSums::default());
     }
     // No click belongs to a source, so such a filter leaves them all.
     let filters: Vec<Dimension> =
         slice.filters.iter().map(|(filter, _)| *filter).filter(|f| *f != Dimension::Source).collect();
-    let query = match *filters {
-        [] | [Dimension::Country | Dimension::Device] if !by.is_of_link() => clicks_in_all(slice, by),
-        _ if !by.is_time() || by == Dimension::Month => clicks_of_months(slice, by),
-        _ => clicks_of_days(slice, by),
-    };
-    let mut sums = Vec::new();
-    for row in query.fetch(ledger).await? {
-        let clicks = Clicks {
-            human: row.try_get(1)?,
-            uniques: row.try_get(2)?,
-            bots: row.try_get(3)?,
-            recorded: row.try_get(4)?,
-        };
-        sums.push((key(&row, 0, by)?, clicks));
+    if matches!(*filters, [] | [Dimension::Country | Dimension::Device]) && !by.is_of_link() {
+        let mut adding = Adding::new(by, LinkKeys::none());
+        adding.rows(clicks_in_all(slice, by).fetch(ledger).await?)?;
+        return Ok(adding.end());
     }
-    Ok(sums)
+    let packs =
+        if has_few_links(ledger, slice).await? { Vec::new() } else { packs(ledger, slice, by).await? };
+    let unpacked = unpacked_spans(slice, packs.iter().map(|pack| pack.month));
+    let mut adding = add_packs(ledger, slice, by, packs).await?;
+    for days in unpacked {
+        adding.rows(clicks_of_days(slice, by, days).fetch(ledger).await?)?;
+    }
+    Ok(adding.end())
+}
+
+async fn has_few_links(ledger: &Ledger, slice: &Slice) -> Result<bool, LedgerError> {
+    if !slice.filters_links() {
+        return Ok(false);
+    }
+    let mut query =
+        Query::new(&format!("SELECT COUNT(*) FROM (SELECT r.link{FROM_LINKS} WHERE r.workspace = "));
+    query.text(&slice.workspace).and_link_filters(slice, "r.link");
+    query.push(&format!(" LIMIT {}) AS links", FEW_LINKS + 1));
+    Ok(query.fetch(ledger).await?[0].try_get::<i64, _>(0)? <= FEW_LINKS)
+}
+
+/// What is packed of the slice's clicks.
+async fn packs(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Vec<ClickPack>, LedgerError> {
+    let (from_day, to_day) = (slice.from_day, slice.to_day);
+    let whole = whole_months(from_day, to_day);
+    // Months of which only some days are of the slice.
+    let partial = [(month_of(from_day), whole.0.min(to_day)), (whole.1.max(from_day), to_day)];
+    let wanted: Vec<(Part, (i64, i64))> = match (by, part_of(slice, by)) {
+        (_, "hour") => vec![(Part::Hour, (from_day, to_day))],
+        (_, "country") => vec![(Part::Country, whole)],
+        (_, "device") => vec![(Part::Device, whole)],
+        (Dimension::Day | Dimension::Week, _) => vec![(Part::Day, (month_of(from_day), to_day))],
+        _ => [(Part::All, whole)].into_iter().chain(partial.map(|days| (Part::Day, days))).collect(),
+    };
+    let mut packs: Vec<ClickPack> = Vec::new();
+    for (part, days) in wanted.into_iter().filter(|(_, (from, to))| from < to) {
+        let more = click_packs::load(ledger, &slice.workspace, part, days).await?;
+        for pack in more {
+            // A month whose ends both lie outside is wanted twice.
+            if packs.iter().all(|known| known.month != pack.month) {
+                packs.push(pack);
+            }
+        }
+    }
+    Ok(packs)
+}
+
+fn month_of(day: i64) -> i64 {
+    let date = day_date(i32::try_from(day).unwrap_or(i32::MAX)).first_of_month();
+    day_number(date).into()
+}
+
+/// The slice's days that lie in none of these months.
+fn unpacked_spans(slice: &Slice, packed: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+    let packed: BTreeSet<i64> = packed.collect();
+    let mut spans = Vec::new();
+    let mut from_day = slice.from_day;
+    for month in packed {
+        spans.push((from_day, month));
+        from_day = month_after(month);
+    }
+    spans.push((from_day, slice.to_day));
+    spans.retain(|(from, to)| from < to);
+    spans
+}
+
+async fn add_packs(
+    ledger: &Ledger,
+    slice: &Slice,
+    by: Dimension,
+    packs: Vec<ClickPack>,
+) -> Result<Adding, LedgerError> {
+    if packs.is_empty() {
+        return Ok(Adding::new(by, LinkKeys::none()));
+    }
+    // Many counts, in a large workspace: others are not to wait for them.
+    let links = tokio::task::spawn_blocking(move || {
+        let mut links = BTreeSet::new();
+        for pack in &packs {
+            for link in pack.links()? {
+                links.insert(link?.0.0);
+            }
+        }
+        Ok::<_, LedgerError>((packs, links))
+    });
+    let (packs, links) = links.await.map_err(ended)??;
+    let links = LinkKeys::load(ledger, slice, by, &links).await?;
+    let slice = slice.clone();
+    let added = tokio::task::spawn_blocking(move || {
+        let mut adding = Adding::new(by, links);
+        packs.iter().try_for_each(|pack| adding.pack(&slice, pack))?;
+        Ok(adding)
+    });
+    added.await.map_err(ended)?
+}
+
+fn ended(error: tokio::task::JoinError) -> LedgerError {
+    LedgerError::Damaged(error.to_string())
+}
+
+/// Sums by the numbers of keys.
+struct Adding {
+    by: Dimension,
+    links: LinkKeys,
+    sums: Vec<Clicks>,
+    whole: Clicks,
+    /// Numbers of the keys of days and hours.
+    times: HashMap<i64, usize, RandomState>,
+}
+
+impl Adding {
+    fn new(by: Dimension, links: LinkKeys) -> Self {
+        Self { by, links, sums: Vec::new(), whole: Clicks::default(), times: HashMap::default() }
+    }
+
+    /// Rows of a key and its sums.
+    fn rows(&mut self, rows: Vec<AnyRow>) -> Result<(), LedgerError> {
+        for row in rows {
+            let clicks = Clicks {
+                human: row.try_get(1)?,
+                uniques: row.try_get(2)?,
+                bots: row.try_get(3)?,
+                recorded: row.try_get(4)?,
+            };
+            for key in rows_of(self.by, key(&row, 0, self.by)?)? {
+                let number = self.links.keys.insert_full(key).0;
+                self.add(number, clicks);
+            }
+            self.whole.add(clicks);
+        }
+        Ok(())
+    }
+
+    fn pack(&mut self, slice: &Slice, pack: &ClickPack) -> Result<(), LedgerError> {
+        let values = pack.values()?;
+        let wanted = match pack.part {
+            Part::Country => slice.filter(Dimension::Country),
+            Part::Device => slice.filter(Dimension::Device),
+            Part::All | Part::Day | Part::Hour => None,
+        };
+        let is_wanted = |value: u32| {
+            wanted.is_none_or(|wanted| matches!(wanted, Key::Text(text) if values.get(value as usize) == Some(&text.as_str())))
+        };
+        let by_value = matches!(self.by, Dimension::Country | Dimension::Device);
+        let mut numbers: Vec<usize> = Vec::new();
+        for value in values.iter().filter(|_| by_value) {
+            let key = if value.is_empty() { Key::None } else { Key::Text((*value).to_owned()) };
+            numbers.push(self.links.keys.insert_full(key).0);
+        }
+        for link in pack.links()? {
+            let (link, bytes) = link?;
+            if !self.links.of(link).passes {
+                continue;
+            }
+            for count in click_packs::counts(bytes) {
+                let count = count?;
+                let day = if pack.part == Part::Day { i64::from(count.value) } else { pack.month };
+                if !is_wanted(count.value)
+                    || pack.part == Part::Day && !(slice.from_day..slice.to_day).contains(&day)
+                {
+                    continue;
+                }
+                let Count { human, uniques, bots, recorded, .. } = count;
+                let clicks = Clicks { human, uniques, bots, recorded };
+                self.whole.add(clicks);
+                if self.by.is_of_link() {
+                    for n in 0..self.links.of(link).keys.len() {
+                        let number = self.links.of(link).keys[n];
+                        self.add(number, clicks);
+                    }
+                    continue;
+                }
+                let number = match self.by {
+                    Dimension::Country | Dimension::Device => {
+                        let damaged =
+                            || LedgerError::Damaged(format!("a value of the clicks of month {}", pack.month));
+                        *numbers.get(count.value as usize).ok_or_else(damaged)?
+                    }
+                    Dimension::HourOfWeek => self.time(count.value.into())?,
+                    _ => self.time(day)?,
+                };
+                self.add(number, clicks);
+            }
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, time: i64) -> Result<usize, LedgerError> {
+        if let Some(number) = self.times.get(&time) {
+            return Ok(*number);
+        }
+        let number = self.links.keys.insert_full(Key::Number(day_key(self.by, time)?)).0;
+        self.times.insert(time, number);
+        Ok(number)
+    }
+
+    fn add(&mut self, number: usize, clicks: Clicks) {
+        if self.sums.len() <= number {
+            self.sums.resize(self.links.keys.len(), Clicks::default());
+        }
+        self.sums[number].add(clicks);
+    }
+
+    fn end(self) -> ClickSums {
+        // All clicks that are counted are recorded.
+        let rows = self.links.keys.into_iter().zip(self.sums).filter(|(_, clicks)| clicks.recorded != 0);
+        ClickSums { rows: rows.collect(), whole: self.whole }
+    }
+}
+
+/// The rows that a key stands for: a set of tags is many.
+pub fn rows_of(by: Dimension, key: Key) -> Result<Vec<Key>, LedgerError> {
+    Ok(match by {
+        Dimension::Tag => match tags_of(&key)? {
+            tags if tags.is_empty() => vec![Key::None],
+            tags => tags.into_iter().map(Key::Text).collect(),
+        },
+        _ => vec![key],
+    })
 }
 
 const SUMS: &str = "CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
@@ -95,81 +316,42 @@ fn clicks_in_all(slice: &Slice, by: Dimension) -> Query {
     query
 }
 
-/// Where days need not be told apart, whole months count as such and only the rest by days.
-fn clicks_of_months(slice: &Slice, by: Dimension) -> Query {
-    let (first_month, end_month) = whole_months(slice.from_day, slice.to_day);
-    let mut spans = vec![("clicks_by_month", first_month, end_month)];
-    let days = ClickTable::of(slice, by).name;
-    spans.extend([(days, slice.from_day, first_month), (days, end_month, slice.to_day)]);
-    spans.retain(|(_, from_day, to_day)| from_day < to_day);
-    let key = match by {
-        Dimension::Link => Some("g.link"),
-        _ => by.link_sql(),
-    };
-    let links_first = slice.filters_links();
-    let mut query = if links_first {
-        Query::new(&format!("SELECT g.row_key, {SUMS} FROM ("))
-    } else {
-        // Without a filter of links only keys of links come here, and links are fewer than their months.
-        Query::new(&format!(
-            "SELECT {}, {SUMS} FROM (
-               SELECT u.link, u.revision, SUM(u.human) AS human, SUM(u.uniques) AS uniques, SUM(u.bots) AS bots,
-                 SUM(u.recorded) AS recorded FROM (",
-            key.unwrap_or("g.link")
-        ))
-    };
-    for (n, (table, from_day, to_day)) in spans.into_iter().enumerate() {
-        let table = ClickTable::named(table, slice, by);
-        query.push(if n == 0 { "SELECT " } else { " UNION ALL SELECT " });
-        match links_first {
-            true => query.push(key.unwrap_or(&table.key_sql)).push(" AS row_key"),
-            false => query.push("g.link, g.revision"),
-        };
-        query.push(&format!(
-            ", g.human, g.uniques, {} AS bots, {} AS recorded",
-            table.bots(),
-            table.recorded()
+/// Of some days, from the rollups themselves.
+fn clicks_of_days(slice: &Slice, by: Dimension, days: (i64, i64)) -> Query {
+    let table = ClickTable::of(slice, by);
+    let (bots, recorded) = (table.bots(), table.recorded());
+    if slice.filters_links() || !by.is_of_link() {
+        let mut query = Query::new(&format!(
+            "SELECT {}, CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
+               CAST(SUM({bots}) AS BIGINT), CAST(SUM({recorded}) AS BIGINT)",
+            table.key_sql
         ));
-        if links_first {
-            table.after_links(&mut query, slice, (from_day, to_day));
-            query.and_link_filters(slice, "g.link");
-        } else {
-            query.push(&format!(" FROM {} g WHERE g.workspace = ", table.name)).text(&slice.workspace);
-            table.and_slice(&mut query, slice, (from_day, to_day));
-        }
+        table.after_links(&mut query, slice, days);
+        query.and_link_filters(slice, "g.link").push(" GROUP BY 1");
+        return query;
     }
-    if links_first {
-        query.push(") AS g");
-    } else {
-        query.push(") AS u GROUP BY u.link, u.revision) AS g");
-        if by.link_sql().is_some() {
-            query.push(" LEFT JOIN link_revisions r ON r.link = g.link AND r.revision = g.revision");
-        }
-        if by.needs_posts() {
-            query.push(" LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post");
-        }
+    // Links are fewer than their days.
+    let key = if by == Dimension::Link { "g.link" } else { by.link_sql().unwrap_or("g.link") };
+    let mut query = Query::new(&format!(
+        "SELECT {key}, {SUMS} FROM (SELECT g.link, g.revision, SUM(g.human) AS human, SUM(g.uniques) AS uniques,
+           SUM({bots}) AS bots, SUM({recorded}) AS recorded FROM {} g WHERE g.workspace = ",
+        table.name
+    ));
+    query.text(&slice.workspace);
+    table.and_slice(&mut query, slice, days);
+    query.push(" GROUP BY g.link, g.revision) AS g");
+    if by.link_sql().is_some() {
+        query.push(" LEFT JOIN link_revisions r ON r.link = g.link AND r.revision = g.revision");
+    }
+    if by.needs_posts() {
+        query.push(" LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post");
     }
     query.push(" GROUP BY 1");
     query
 }
 
-/// By day, week or hour of the week, of some links.
-fn clicks_of_days(slice: &Slice, by: Dimension) -> Query {
-    let table = ClickTable::of(slice, by);
-    let mut query = Query::new(&format!(
-        "SELECT {}, CAST(SUM(g.human) AS BIGINT), CAST(SUM(g.uniques) AS BIGINT),
-           CAST(SUM({}) AS BIGINT), CAST(SUM({}) AS BIGINT)",
-        table.key_sql,
-        table.bots(),
-        table.recorded()
-    ));
-    table.after_links(&mut query, slice, (slice.from_day, slice.to_day));
-    query.and_link_filters(slice, "g.link").push(" GROUP BY 1");
-    query
-}
-
-/// Where clicks are counted by link and what a key and the filters ask besides: by month, by day, by day and country
-/// or device, or by month and hour.
+/// Where clicks are counted by link and what a key and the filters ask besides: by day, by day and country or
+/// device, or by month and hour.
 pub(super) struct ClickTable {
     pub name: &'static str,
     /// The key in it.
@@ -186,16 +368,9 @@ impl ClickTable {
             (_, "device") => "clicks_by_device",
             _ => "clicks_by_day",
         };
-        Self::named(name, slice, by)
-    }
-
-    fn named(name: &'static str, slice: &Slice, by: Dimension) -> Self {
-        let is_by_month = name == "clicks_by_month";
-        let day = if is_by_month || name == "clicks_by_hour" { "g.month" } else { "g.day" };
+        let day = if name == "clicks_by_hour" { "g.month" } else { "g.day" };
         let key_sql = match by {
             Dimension::Link => "g.link".to_owned(),
-            Dimension::Country | Dimension::Device if is_by_month => "g.value".to_owned(),
-            Dimension::Month if is_by_month => "g.month".to_owned(),
             Dimension::Country => "g.country".to_owned(),
             Dimension::Device => "g.device".to_owned(),
             Dimension::HourOfWeek => "g.hour".to_owned(),
@@ -224,15 +399,8 @@ impl ClickTable {
     fn and_slice(&self, query: &mut Query, slice: &Slice, (from_day, to_day): (i64, i64)) {
         query.push(&format!(" AND {} >= ", self.day)).number(from_day);
         query.push(&format!(" AND {} < ", self.day)).number(to_day);
-        let column = match self.name {
-            "clicks_by_month" => {
-                query.push(&format!(" AND g.part = '{}'", self.part));
-                "value"
-            }
-            _ => self.part,
-        };
         if let Some(wanted) = wanted(slice, self.part) {
-            query.push(&format!(" AND g.{column} = ")).key(wanted);
+            query.push(&format!(" AND g.{} = ", self.part)).key(wanted);
         }
     }
 
@@ -266,3 +434,31 @@ impl ClickTable {
 
 const FROM_LINKS: &str =
     " FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::reports::Clock;
+
+    #[test]
+    fn what_months_leave_is_read_by_days() {
+        let check = |days: (i64, i64), packed: &[i64], expected: &[(i64, i64)]| {
+            let slice = Slice {
+                workspace: String::new(),
+                from_day: days.0,
+                to_day: days.1,
+                clock: Clock::Order,
+                event: String::new(),
+                filters: Vec::new(),
+            };
+            assert_eq!(unpacked_spans(&slice, packed.iter().copied()), expected, "{days:?} {packed:?}");
+        };
+        // January, February, March and April 2026.
+        let months @ [january, february, march, april] = [20_454, 20_485, 20_513, 20_544];
+        check((january, april), &months[..3], &[]);
+        check((january, april), &[], &[(january, april)]);
+        check((january, april), &[february], &[(january, february), (march, april)]);
+        check((january + 5, march + 5), &[february, january, march], &[]);
+        check((january + 5, march + 5), &[february], &[(january + 5, february), (march, march + 5)]);
+    }
+}

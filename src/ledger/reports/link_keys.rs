@@ -6,7 +6,8 @@ use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 use sqlx::Row;
 
-use super::{Dimension, Key, Query, Slice, key, tags_of};
+use super::clicks::rows_of;
+use super::{Dimension, Key, Query, Slice, key};
 use crate::ledger::packs::Link;
 use crate::ledger::{Ledger, LedgerError};
 
@@ -30,14 +31,20 @@ pub(super) struct LinkKey {
 }
 
 impl LinkKeys {
+    /// Where no link matters.
+    pub fn none() -> Self {
+        let unknown = LinkKey { keys: vec![0], passes: true };
+        Self { keys: IndexSet::from([Key::None]), links: HashMap::default(), unknown }
+    }
+
     pub async fn load(
         ledger: &Ledger,
         slice: &Slice,
         by: Dimension,
         links: &BTreeSet<i64>,
     ) -> Result<Self, LedgerError> {
-        let unknown = LinkKey { keys: vec![0], passes: !slice.filters_links() };
-        let mut all = Self { keys: IndexSet::from([Key::None]), links: HashMap::default(), unknown };
+        let mut all = Self::none();
+        all.unknown.passes = !slice.filters_links();
         if !by.is_of_link() && !slice.filters_links() {
             return Ok(all);
         }
@@ -57,14 +64,7 @@ impl LinkKeys {
             }
             query.push(")");
             for row in query.fetch(ledger).await? {
-                let own = match by {
-                    Dimension::Tag => match tags_of(&key(&row, 3, by)?)? {
-                        tags if tags.is_empty() => vec![Key::None],
-                        tags => tags.into_iter().map(Key::Text).collect(),
-                    },
-                    by if by.is_of_link() => vec![key(&row, 3, by)?],
-                    _ => Vec::new(),
-                };
+                let own = if by.is_of_link() { rows_of(by, key(&row, 3, by)?)? } else { Vec::new() };
                 let keys = own.into_iter().map(|key| all.keys.insert_full(key).0).collect();
                 let passes = row.try_get::<i64, _>(2)? == 1;
                 all.links.insert((row.try_get(0)?, row.try_get(1)?), LinkKey { keys, passes });

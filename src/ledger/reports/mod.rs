@@ -19,7 +19,7 @@ use super::{Ledger, LedgerError, Store};
 use crate::domain::ids::LinkId;
 
 pub use amounts::{Amounts, Credits, Goods, ReceivedOrders};
-pub use clicks::{Clicks, clicks};
+pub use clicks::{ClickSums, Clicks, clicks, rows_of};
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use extras::{Engagement, MissingRate, clicks_of_networks, engagement, missing_rates, published};
 pub use null_paths::add_null_paths;
@@ -413,6 +413,20 @@ fn whole_months(from_day: i64, to_day: i64) -> (i64, i64) {
     let first = first_day(first);
     let end = first_day(month_of(to_day));
     if first < end { (first, end) } else { (to_day, to_day) }
+}
+
+/// The time key of a day; an hour is its own.
+fn day_key(dimension: Dimension, day: i64) -> Result<i64, LedgerError> {
+    use crate::domain::time::{day_date, day_number};
+    Ok(match dimension {
+        // Day 0 is a Thursday, so its Monday is day -3.
+        Dimension::Week => (day + 3).div_euclid(7) * 7 - 3,
+        Dimension::Month => {
+            let day = i32::try_from(day).map_err(|_| LedgerError::Damaged(format!("day {day}")))?;
+            day_number(day_date(day).first_of_month()).into()
+        }
+        _ => day,
+    })
 }
 
 /// The SQL of a time key over a day column. None for what no day answers.

@@ -7,9 +7,9 @@ use indexmap::{IndexMap, IndexSet};
 use jiff::tz::TimeZone;
 
 use super::link_keys::LinkKeys;
-use super::{Amounts, Clock, Credits, Dimension, Goods, Key, ReceivedOrders, Slice};
+use super::{Amounts, Clock, Credits, Dimension, Goods, Key, ReceivedOrders, Slice, day_key};
 use crate::attribution::models::Model;
-use crate::domain::time::{day_date, day_number, hour_of_week};
+use crate::domain::time::hour_of_week;
 use crate::ledger::packs::{Change, ChangeKind, Conversion, Link, Packs, Span, Status, Touch};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -429,14 +429,8 @@ impl Numbers {
             return Ok(*number);
         }
         let key = match question.by {
-            // Day 0 is a Thursday, so its Monday is day -3.
-            Dimension::Week => (time + 3).div_euclid(7) * 7 - 3,
-            Dimension::Month => {
-                let day = i32::try_from(time).map_err(|_| LedgerError::Damaged(format!("day {time}")))?;
-                i64::from(day_number(day_date(day).first_of_month()))
-            }
             Dimension::HourOfWeek => i64::from(hour_of_week(time * QUARTER_MS, &question.zone)),
-            _ => time,
+            by => day_key(by, time)?,
         };
         let number = keys.insert_full(Key::Number(key)).0;
         self.times.insert(time, number);
