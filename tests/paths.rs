@@ -19,7 +19,7 @@ use utmost::config::{Attribution, Config};
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::domain::keys::KeyRing;
 use utmost::domain::time;
-use utmost::ledger::paths::DayPaths;
+use utmost::ledger::paths::PathCounts;
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::log::record::{Click, Delivery, Request};
 use utmost::log::{Log, LogConfig, LogMetrics};
@@ -120,7 +120,7 @@ impl Stage {
         let rows = sqlx::query(text).fetch_all(&self.worker.ledger.read).await.unwrap();
         let mut nulls: BTreeMap<String, i64> = BTreeMap::new();
         for row in rows {
-            let day = DayPaths::from_bytes(row.get(0)).unwrap();
+            let day = PathCounts::from_bytes(row.get(0)).unwrap();
             for counted in day.paths() {
                 let (count, path) = counted.unwrap();
                 let keys = path.iter().map(|place| day.links[*place as usize]);

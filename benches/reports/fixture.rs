@@ -1,12 +1,12 @@
 //! The ledger of a busy workspace over a year, as the worker would have left it; by a fixed seed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use sqlx::AssertSqlSafe;
 use utmost::ledger::packs::{self, Change, ChangeKind, Conversion, Status};
-use utmost::ledger::paths::DayPaths;
+use utmost::ledger::paths::{PathCounts, put_months};
 use utmost::ledger::{Tx, sql};
 
 const POSTS: i64 = 2_000;
@@ -339,9 +339,10 @@ async fn null_paths(tx: &mut Tx, random: &mut StdRng) {
                 *paths.entry(path).or_default() += 1;
             }
         }
-        counts.add(tx, row!["default", "purchase", day, DayPaths::of(&paths).to_bytes()]).await;
+        counts.add(tx, row!["default", "purchase", day, PathCounts::of(&paths).to_bytes()]).await;
     }
     counts.write(tx).await;
+    put_months(tx, "default", BTreeSet::new(), LIVE_DAY).await.expect("it sums");
 }
 
 /// A touch of an order: our link, or None for a rival's.

@@ -199,6 +199,12 @@ async fn put(tx: &mut Tx, workspace: &str, pack: &ClickPack) -> Result<(), Ledge
     Ok(())
 }
 
+/// The first day of a day's month.
+pub fn month_of(day: i64) -> i64 {
+    let date = day_date(i32::try_from(day).unwrap_or(i32::MAX));
+    day_number(date.first_of_month()).into()
+}
+
 /// The first day of the month after the one that begins on a day.
 pub fn month_after(month: i64) -> i64 {
     let date = day_date(i32::try_from(month).unwrap_or(i32::MAX));

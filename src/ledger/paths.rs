@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::click_packs::{month_after, month_of};
 use super::packs::Link;
 use super::{Ledger, LedgerError, Tx, sql};
 use crate::domain::ids::{ClickId, VisitorId};
@@ -16,15 +18,15 @@ pub type Ended = (String, i32);
 /// Journeys by what they are counted by and by their path: the link of each click.
 pub type Counts = BTreeMap<Ended, HashMap<Vec<Link>, i64>>;
 
-/// The journeys that ended on a day without the event, as they lie in a row: postcard's bytes.
+/// The journeys that ended on a day, or in a month, without the event, as they lie in a row: postcard's bytes.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DayPaths {
+pub struct PathCounts {
     pub links: Vec<Link>,
     /// For each path how many journeys took it, its length, and the places of its links in `links`.
     numbers: Vec<u64>,
 }
 
-impl DayPaths {
+impl PathCounts {
     pub fn of(counts: &HashMap<Vec<Link>, i64>) -> Self {
         // In order, so that what is alike has the same bytes.
         let counts: BTreeMap<&Vec<Link>, &i64> = counts.iter().collect();
@@ -46,7 +48,7 @@ impl DayPaths {
                 after.split_first().and_then(|(length, after)| after.split_at_checked(*length as usize));
             let path = path.filter(|(path, _)| path.iter().all(|link| (*link as usize) < self.links.len()));
             rest = path.map_or(&[], |(_, after)| after);
-            let damaged = || LedgerError::Damaged("the paths of a day".to_owned());
+            let damaged = || LedgerError::Damaged("counted paths".to_owned());
             Some(path.map(|(path, _)| (*nulls as i64, path)).ok_or_else(damaged))
         })
     }
@@ -56,8 +58,7 @@ impl DayPaths {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
-        postcard::from_bytes(bytes)
-            .map_err(|error| LedgerError::Damaged(format!("the paths of a day: {error}")))
+        postcard::from_bytes(bytes).map_err(|error| LedgerError::Damaged(format!("counted paths: {error}")))
     }
 }
 
@@ -127,16 +128,26 @@ pub async fn reached(
     Ok(reached)
 }
 
-/// Puts new counts in the place of those from `settled` on, and makes those before `settles` final. False, and
-/// nothing is written: another worker has settled days since `settled` was read.
+/// What is final of a workspace's counts, and what is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Settling {
+    /// The days before this one were final when the counting began.
+    pub settled: Option<i32>,
+    /// The days before this one become final.
+    pub settles: i32,
+    pub today: i32,
+}
+
+/// Puts new counts in the place of those that are not final yet. False, and nothing is written: another worker has
+/// settled days since the counting began.
 pub async fn replace(
     ledger: &Ledger,
     tx: &mut Tx,
     workspace: &str,
-    settled: Option<i32>,
-    settles: i32,
+    settling: Settling,
     counts: &Counts,
 ) -> Result<bool, LedgerError> {
+    let Settling { settled, settles, today } = settling;
     let text = format!("SELECT settled_day FROM path_folds WHERE workspace = $1{}", ledger.for_update());
     let row = sqlx::query(AssertSqlSafe(text)).bind(workspace).fetch_optional(&mut **tx).await?;
     let now: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
@@ -162,9 +173,10 @@ pub async fn replace(
     for row in rows {
         before.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
     }
+    let mut changed: BTreeSet<(String, i64)> = BTreeSet::new();
     for ((event, day), paths) in counts.iter().filter(|((_, day), _)| settled.is_none_or(|s| *day >= s)) {
         let key = (event.clone(), i64::from(*day));
-        let bytes = DayPaths::of(paths).to_bytes();
+        let bytes = PathCounts::of(paths).to_bytes();
         if before.remove(&key).as_ref() == Some(&bytes) {
             continue;
         }
@@ -173,21 +185,72 @@ pub async fn replace(
              ON CONFLICT (workspace, event, day) DO UPDATE SET paths = excluded.paths",
         )
         .bind(workspace)
-        .bind(key.0)
+        .bind(key.0.as_str())
         .bind(key.1)
         .bind(bytes)
         .execute(&mut **tx)
         .await?;
+        changed.insert((key.0, month_of(key.1)));
     }
     for (event, day) in before.into_keys() {
         sqlx::query("DELETE FROM path_counts WHERE workspace = $1 AND event = $2 AND day = $3")
             .bind(workspace)
-            .bind(event)
+            .bind(event.as_str())
             .bind(day)
             .execute(&mut **tx)
             .await?;
+        changed.insert((event, month_of(day)));
     }
+    put_months(tx, workspace, changed, today.into()).await?;
     Ok(true)
+}
+
+/// Sums up the months in which days have changed, of those that are over, and those that are newly over.
+pub async fn put_months(
+    tx: &mut Tx,
+    workspace: &str,
+    changed: BTreeSet<(String, i64)>,
+    today: i64,
+) -> Result<(), LedgerError> {
+    for (event, month) in &changed {
+        sqlx::query("DELETE FROM path_months WHERE workspace = $1 AND event = $2 AND month = $3")
+            .bind(workspace)
+            .bind(event.as_str())
+            .bind(*month)
+            .execute(&mut **tx)
+            .await?;
+    }
+    let rows = sqlx::query("SELECT event, day FROM path_counts WHERE workspace = $1").bind(workspace);
+    let days = rows.fetch_all(&mut **tx).await?;
+    let rows = sqlx::query("SELECT event, month FROM path_months WHERE workspace = $1").bind(workspace);
+    let place = |row: &AnyRow| Ok((row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?));
+    let known = rows.fetch_all(&mut **tx).await?;
+    let known: BTreeSet<_> = known.iter().map(place).collect::<Result<_, LedgerError>>()?;
+    let months = days.iter().map(|row| place(row).map(|(event, day)| (event, month_of(day))));
+    let months: BTreeSet<_> = months.collect::<Result<_, LedgerError>>()?;
+    for (event, month) in months.difference(&known).filter(|(_, month)| month_after(*month) <= today) {
+        let rows = sqlx::query(
+            "SELECT paths FROM path_counts WHERE workspace = $1 AND event = $2 AND day >= $3 AND day < $4",
+        );
+        let rows = rows.bind(workspace).bind(event.as_str()).bind(*month).bind(month_after(*month));
+        let mut sums: HashMap<Vec<Link>, i64> = HashMap::new();
+        for row in rows.fetch_all(&mut **tx).await? {
+            let day = PathCounts::from_bytes(row.try_get(0)?)?;
+            for counted in day.paths() {
+                let (nulls, places) = counted?;
+                *sums.entry(places.iter().map(|place| day.links[*place as usize]).collect()).or_default() +=
+                    nulls;
+            }
+        }
+        sqlx::query("INSERT INTO path_months (workspace, event, month, paths) VALUES ($1, $2, $3, $4)")
+            .bind(workspace)
+            .bind(event.as_str())
+            .bind(*month)
+            .bind(PathCounts::of(&sums).to_bytes())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 fn parsed<T: std::str::FromStr>(text: String) -> Result<T, LedgerError>
@@ -202,10 +265,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_a_day_read_back() {
+    fn counted_paths_read_back() {
         let counts = HashMap::from([(vec![(7, 1)], 12), (vec![(7, 1), (8, 2), (7, 1)], 3)]);
-        let written = DayPaths::of(&counts);
-        let read = DayPaths::from_bytes(&written.to_bytes()).unwrap();
+        let written = PathCounts::of(&counts);
+        let read = PathCounts::from_bytes(&written.to_bytes()).unwrap();
         assert_eq!(read, written);
         let named = read.paths().map(|counted| {
             let (nulls, path) = counted.unwrap();
@@ -213,7 +276,7 @@ mod tests {
         });
         assert_eq!(named.collect::<HashMap<Vec<Link>, i64>>(), counts);
         for numbers in [vec![1], vec![1, 2, 0], vec![1, 1, 9], vec![1, 1, 0, 5, u64::MAX]] {
-            let damaged = DayPaths { links: vec![(7, 1)], numbers: numbers.clone() };
+            let damaged = PathCounts { links: vec![(7, 1)], numbers: numbers.clone() };
             assert!(damaged.paths().any(|counted| counted.is_err()), "{numbers:?}");
         }
     }

@@ -352,8 +352,16 @@ CREATE TABLE path_counts (
   workspace TEXT NOT NULL,
   event     TEXT NOT NULL,            -- the conversion that they did not come to
   day       BIGINT NOT NULL,          -- of the last click
-  paths     BLOB NOT NULL,            -- paths::DayPaths
+  paths     BLOB NOT NULL,            -- paths::PathCounts
   PRIMARY KEY (workspace, event, day)
+);
+-- The sums of months that are over, as long as none of their days changes.
+CREATE TABLE path_months (
+  workspace TEXT NOT NULL,
+  event     TEXT NOT NULL,
+  month     BIGINT NOT NULL,          -- first day of the month, as a day number
+  paths     BLOB NOT NULL,
+  PRIMARY KEY (workspace, event, month)
 );
 -- Up to which day (exclusive) path counts are final; from it on they are counted anew now and then.
 CREATE TABLE path_folds (

@@ -182,7 +182,13 @@ async fn add_period(
         return Ok(());
     }
     let side_by_side = matches!(request.model, ReportModel::All { .. });
-    let paths = std::sync::Arc::new(Paths::load(ledger, slice, request.by, journeys).await?);
+    // Shapley looks at journeys that converted alone.
+    let needs_nulls = of_period.iter().any(|model| matches!(model, OneModel::Markov { .. }));
+    let paths = match needs_nulls {
+        true => Paths::with_nulls(ledger, slice, request.by, journeys).await?,
+        false => Paths::of(journeys),
+    };
+    let paths = std::sync::Arc::new(paths);
     for model in of_period {
         let paths = std::sync::Arc::clone(&paths);
         let credited = tokio::task::spawn_blocking(move || paths.credit(model)).await;
@@ -217,7 +223,7 @@ async fn add_period(
             all.rival = credited.rival;
         }
     }
-    if !paths.has_nulls() {
+    if needs_nulls && !paths.has_nulls() {
         let detail = "journeys that did not convert are counted every hour, and none is counted for these days: \
                       markov looks at those that did";
         all.problems.push(Problem { code: "no_null_paths", detail: detail.to_owned() });

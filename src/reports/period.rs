@@ -41,12 +41,16 @@ pub struct PeriodCredits {
     pub rival: Amounts,
 }
 
-/// What the paths of the slice's attributed conversions are, alike ones together, and those of journeys that
-/// ended in its days without one.
+/// What the paths of the slice's attributed conversions are, alike ones together.
 pub struct Paths(Journeys);
 
 impl Paths {
-    pub async fn load(
+    pub fn of(journeys: Journeys) -> Self {
+        Self(journeys)
+    }
+
+    /// With the journeys that ended in the slice's days without a conversion.
+    pub async fn with_nulls(
         ledger: &Ledger,
         slice: &Slice,
         by: Dimension,

@@ -14,7 +14,7 @@ use super::{DAY_MS, Worker, WorkerError};
 use crate::attribution::null_journeys::{Rules, null_journeys};
 use crate::domain::ids::{LinkId, VisitorId};
 use crate::domain::time;
-use crate::ledger::paths::{self, Counts, Reached};
+use crate::ledger::paths::{self, Counts, Reached, Settling};
 use crate::ledger::rollups::{LinkHistories, link_histories};
 use crate::ledger::workspaces;
 
@@ -25,8 +25,7 @@ const WORKSPACES_PER_READ: i64 = 100;
 /// A workspace while its journeys are counted.
 struct Folding {
     workspace: Workspace,
-    settled: Option<i32>,
-    settles: i32,
+    settling: Settling,
     rules: BTreeMap<String, Rules>,
     counts: Counts,
 }
@@ -54,9 +53,9 @@ pub(super) async fn fold(worker: &Worker, now_ms: i64) -> Result<(), WorkerError
             }
         }
     }
-    for (id, Folding { settled, settles, counts, .. }) in foldings {
+    for (id, Folding { settling, counts, .. }) in foldings {
         let mut tx = worker.ledger.begin().await?;
-        if paths::replace(&worker.ledger, &mut tx, &id, settled, settles, &counts).await? {
+        if paths::replace(&worker.ledger, &mut tx, &id, settling, &counts).await? {
             tx.commit().await?;
         }
     }
@@ -83,8 +82,11 @@ async fn foldings(worker: &Worker, now_ms: i64) -> Result<BTreeMap<String, Foldi
             let kept_days = i64::from(worker.attribution.journey_retention_days) - window_days - 1;
             let today = time::local_day(now_ms, &workspace.zone);
             let folding = Folding {
-                settled: paths::settled_day(&worker.ledger, &row.id).await?,
-                settles: today - i32::try_from(kept_days.max(1)).unwrap_or(i32::MAX),
+                settling: Settling {
+                    settled: paths::settled_day(&worker.ledger, &row.id).await?,
+                    settles: today - i32::try_from(kept_days.max(1)).unwrap_or(i32::MAX),
+                    today,
+                },
                 workspace,
                 rules,
                 counts: Counts::new(),
@@ -118,7 +120,7 @@ impl Folding {
             for journey in null_journeys(&clicks, conversions_ms, named, rules) {
                 let Some((last, _)) = journey.last() else { continue };
                 let day = time::local_day(last.at_ms(), &self.workspace.zone);
-                if self.settled.is_some_and(|settled| day < settled) {
+                if self.settling.settled.is_some_and(|settled| day < settled) {
                     continue;
                 }
                 let keys = journey.iter().map(|(click, link)| {

@@ -6,10 +6,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use sqlx::Row as _;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use utmost::api::{Api, Parts};
 use utmost::config::Config;
+use utmost::domain::ids::LinkId;
+use utmost::ledger::conversions::{ChangeRow, CreditRow, Due, Evaluation, TouchRow, put_evaluation};
 use utmost::ledger::{Ledger, Synchronous};
 use utmost::links::cache::{LinkCache, LinkCacheMetrics, LinkSource};
 use utmost::links::copies::Copies;
@@ -128,17 +131,54 @@ impl Server {
         }
     }
 
-    /// As if conversions of an event had been credited to a link today.
+    /// As if a conversion of an event had been credited to a link today.
     pub async fn credit(&self, slug: &str, event: &str, conversion: i64, amount_minor: i64) {
-        let day = utmost::domain::time::now_ms() / 86_400_000;
-        let models =
-            format!("{amount_minor}, {amount_minor}, {amount_minor}, {amount_minor}, {amount_minor}");
+        let at_ms = utmost::domain::time::now_ms();
+        let day = i32::try_from(at_ms / 86_400_000).unwrap();
+        let found = sqlx::query("SELECT workspace, id FROM links WHERE slug = $1").bind(slug.to_owned());
+        let found = found.fetch_one(&self.ledger.read).await.unwrap();
+        let (workspace, order_id) = (found.get::<String, _>(0), format!("order-{conversion}"));
         self.sql(format!(
-            "INSERT INTO credits SELECT {conversion}, 0, 0, workspace, id, 1, '', '', 'revenue', '{event}', 's', {day}, {day}, \
-             {day}, 1, {models}, 1000000000, 1000000000, 1000000000, 1000000000, 1000000000 \
-             FROM links WHERE slug = '{slug}'"
+            "INSERT INTO conversions (id, workspace, source, order_id, due, received_ms)
+             VALUES ({conversion}, '{workspace}', 's', '{order_id}', 1, {at_ms})"
         ))
         .await;
+        let touch = TouchRow {
+            at_ms,
+            via: "journey".to_owned(),
+            link: Some(LinkId::from_i64(found.get(1)).unwrap()),
+            revision: Some(1),
+            click: None,
+            visitor: None,
+            channel: None,
+            country: None,
+            device: None,
+            counted: true,
+        };
+        let evaluation = Evaluation {
+            event: Some(event.to_owned()),
+            status: Some("attributed"),
+            occurred_ms: Some(at_ms),
+            t_ms: Some(at_ms),
+            order_day: Some(day),
+            gross_minor: Some(amount_minor),
+            net_minor: Some(amount_minor),
+            touches: vec![touch],
+            changes: vec![ChangeRow { kind: "revenue", refund_id: None, amount_minor, at_ms, day }],
+            credits: vec![CreditRow {
+                change_no: 0,
+                touch_no: 0,
+                click_day: day,
+                is_last: true,
+                amounts_minor: [amount_minor; 5],
+                weights: [1_000_000_000; 5],
+            }],
+            ..Evaluation::default()
+        };
+        let due = Due { id: conversion, workspace, source: "s".to_owned(), order_id, due: 1 };
+        let mut tx = self.ledger.begin().await.unwrap();
+        put_evaluation(&self.ledger, &mut tx, &due, &evaluation, at_ms).await.unwrap();
+        tx.commit().await.unwrap();
     }
 }
 

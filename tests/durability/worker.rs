@@ -201,7 +201,7 @@ async fn dump(ledger: &Ledger) -> Vec<String> {
     }
     let mut all = Vec::new();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts', 'packs')
+                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts', 'path_months', 'packs')
                   ORDER BY name";
     for table in rows(ledger, tables).await {
         let columns = rows(ledger, &format!("SELECT name FROM pragma_table_info('{table}')")).await;

@@ -8,8 +8,7 @@ use sqlx::any::AnyRow;
 
 use super::link_keys::LinkKeys;
 use super::{Dimension, Key, Query, Slice, day_key, day_sql, key, tags_of, whole_months};
-use crate::domain::time::{day_date, day_number};
-use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_after};
+use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_after, month_of};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,13 +100,8 @@ async fn packs(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Vec<Clic
     Ok(packs)
 }
 
-fn month_of(day: i64) -> i64 {
-    let date = day_date(i32::try_from(day).unwrap_or(i32::MAX)).first_of_month();
-    day_number(date).into()
-}
-
 /// The slice's days that lie in none of these months.
-fn unpacked_spans(slice: &Slice, packed: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+pub(super) fn unpacked_spans(slice: &Slice, packed: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
     let packed: BTreeSet<i64> = packed.collect();
     let mut spans = Vec::new();
     let mut from_day = slice.from_day;

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
-use super::{Dimension, Journeys, Key, PathKey, Query, Slice, key};
+use super::clicks::unpacked_spans;
+use super::{Dimension, Journeys, Key, PathKey, Query, Slice, key, whole_months};
 use crate::ledger::packs::Link;
-use crate::ledger::paths::DayPaths;
+use crate::ledger::paths::PathCounts;
 use crate::ledger::{Ledger, LedgerError};
 
 /// Adds the journeys whose last click is of the slice's days and that did not come to the slice's event. Of the
@@ -18,24 +20,41 @@ pub async fn add_null_paths(
     by: Dimension,
     journeys: Journeys,
 ) -> Result<Journeys, LedgerError> {
-    let mut query = Query::new("SELECT paths FROM path_counts WHERE workspace = ");
-    query.text(&slice.workspace).push(" AND event = ").text(&slice.event);
-    query.push(" AND day >= ").number(slice.from_day).push(" AND day < ").number(slice.to_day);
-    query.push(" ORDER BY day");
-    let days = query.fetch(ledger).await?;
-    if days.is_empty() {
+    let months = whole_months(slice.from_day, slice.to_day);
+    let months = counted(ledger, slice, "month", months).await?;
+    let known = months.iter().map(|row| row.try_get(1)).collect::<Result<Vec<i64>, _>>()?;
+    let mut rows = months;
+    for days in unpacked_spans(slice, known.into_iter()) {
+        rows.extend(counted(ledger, slice, "day", days).await?);
+    }
+    if rows.is_empty() {
         return Ok(journeys);
     }
     let keys = link_keys(ledger, slice, by).await?;
     // Millions of journeys, in a large workspace: others are not to wait for them.
     let read = tokio::task::spawn_blocking(move || {
         let mut adding = Adding { by, keys, numbers: HashMap::default(), journeys, path: Vec::new() };
-        for row in days {
-            adding.add(&DayPaths::from_bytes(row.try_get(0)?)?)?;
+        for row in rows {
+            adding.add(&PathCounts::from_bytes(row.try_get(0)?)?)?;
         }
         Ok(adding.journeys)
     });
     read.await.map_err(|error| LedgerError::Damaged(error.to_string()))?
+}
+
+/// Counts of days or months that begin in a span of days.
+async fn counted(
+    ledger: &Ledger,
+    slice: &Slice,
+    of: &str,
+    (from_day, to_day): (i64, i64),
+) -> Result<Vec<AnyRow>, LedgerError> {
+    let table = if of == "month" { "path_months" } else { "path_counts" };
+    let mut query = Query::new(&format!("SELECT paths, {of} FROM {table} WHERE workspace = "));
+    query.text(&slice.workspace).push(" AND event = ").text(&slice.event);
+    query.push(&format!(" AND {of} >= ")).number(from_day).push(&format!(" AND {of} < ")).number(to_day);
+    query.push(&format!(" ORDER BY {of}"));
+    query.fetch(ledger).await
 }
 
 struct Adding {
@@ -50,9 +69,9 @@ struct Adding {
 }
 
 impl Adding {
-    fn add(&mut self, day: &DayPaths) -> Result<(), LedgerError> {
-        let numbers: Vec<usize> = day.links.iter().map(|link| self.number(*link)).collect();
-        for counted in day.paths() {
+    fn add(&mut self, counts: &PathCounts) -> Result<(), LedgerError> {
+        let numbers: Vec<usize> = counts.links.iter().map(|link| self.number(*link)).collect();
+        for counted in counts.paths() {
             let (nulls, links) = counted?;
             self.path.clear();
             self.path.extend(links.iter().map(|link| numbers[*link as usize]));
