@@ -14,8 +14,8 @@ const LINKS: i64 = 2 * POSTS;
 /// 1 January 2026.
 const FIRST_DAY: i64 = 20_454;
 const DAYS: i64 = 365;
-/// 1 December: in the last month clicks still come.
-pub const LIVE_DAY: i64 = FIRST_DAY + 334;
+/// 31 December: on the last day clicks still come.
+pub const LIVE_DAY: i64 = FIRST_DAY + DAYS - 1;
 
 enum Value {
     Text(String),
@@ -265,7 +265,7 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
     let mut by_hour =
         Rows::of("clicks_by_hour (workspace, month, hour, link, revision, human, uniques, bots, recorded)");
     let mut in_all = Rows::of("clicks_in_all (workspace, day, part, value, human, uniques, bots, recorded)");
-    let mut months = Rows::of("click_months (workspace, month, version, packed_version)");
+    let mut months = Rows::of("click_months (workspace, month, version, packed_version, to_day)");
     let mut of_month: Vec<Clicked> = (0..LINKS).map(|_| Clicked::default()).collect();
     let mut whole = 0;
     for day in FIRST_DAY..FIRST_DAY + DAYS {
@@ -312,7 +312,7 @@ async fn clicks(tx: &mut Tx, random: &mut StdRng) -> i64 {
                 }
                 in_month.add_all(&clicked);
             }
-            months.add(tx, row!["default", month, 1, 0]).await;
+            months.add(tx, row!["default", month, 1, 0, month]).await;
             for (hour, (human, bots)) in in_month.hours {
                 let row = row!["default", month, "hour", hour.to_string(), human, human, bots, human + bots];
                 in_all.add(tx, row).await;

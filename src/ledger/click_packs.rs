@@ -1,13 +1,15 @@
-//! Clicks of whole months as reports read them: for each link its counts by day, by country, by device and by hour
-//! of the week, all links of a month in one row for each, since a row for each count costs SQL more than reading a
-//! hundred of them.
+//! Clicks of a month as reports read them: for each link its counts by day, by country, by device and by hour of the
+//! week, all links in one row for each of these, since a row for each count costs SQL more than reading a hundred of
+//! them.
 //!
-//! A batch of clicks only makes the month's version another, and what was packed of a former version is read no
-//! more: readers go to the rollups themselves until the worker has packed the month anew. All of it follows from them.
+//! A month is packed up to a day that is over. A batch of clicks before that day makes the month's version another,
+//! and what was packed of a former version is read no more: readers go to the rollups themselves, as they do for later
+//! days, until the worker has packed the month anew. All of it follows from the rollups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::packs::Link;
@@ -59,8 +61,10 @@ pub struct Count {
 /// before them, so that a reader can pass over a link.
 #[derive(Debug)]
 pub struct ClickPack {
-    /// First day.
+    /// First day of the month, which is the first one packed.
     pub month: i64,
+    /// Exclusive.
+    pub to_day: i64,
     pub part: Part,
     bytes: Vec<u8>,
 }
@@ -84,7 +88,12 @@ impl ClickPack {
         }))
     }
 
-    fn of(month: i64, part: Part, values: &[String], mut counts: Vec<(Link, Count)>) -> Self {
+    fn of(
+        (month, to_day): (i64, i64),
+        part: Part,
+        values: &[String],
+        mut counts: Vec<(Link, Count)>,
+    ) -> Self {
         counts.sort_by_key(|(link, count)| (*link, count.value));
         let mut bytes = postcard::to_allocvec(values).expect("texts can be written");
         for of_link in counts.chunk_by(|(a, _), (b, _)| a == b) {
@@ -95,7 +104,7 @@ impl ClickPack {
             bytes =
                 postcard::to_extend(&(of_link[0].0, inner.as_slice()), bytes).expect("bytes can be written");
         }
-        Self { month, part, bytes }
+        Self { month, to_day, part, bytes }
     }
 }
 
@@ -115,7 +124,8 @@ fn damaged(error: postcard::Error) -> LedgerError {
     LedgerError::Damaged(format!("packed clicks of a month: {error}"))
 }
 
-/// What is packed of a workspace's months, of those that begin from a day on up to another, exclusive.
+/// What is packed of a workspace's months, of those that begin from a day on up to another, exclusive. Of hours only
+/// whole months are.
 pub async fn load(
     ledger: &Ledger,
     workspace: &str,
@@ -123,7 +133,7 @@ pub async fn load(
     (from_day, to_day): (i64, i64),
 ) -> Result<Vec<ClickPack>, LedgerError> {
     let rows = sqlx::query(
-        "SELECT p.month, p.clicks FROM click_months m
+        "SELECT p.month, m.to_day, p.clicks FROM click_months m
            JOIN click_packs p ON p.workspace = m.workspace AND p.month = m.month
          WHERE m.workspace = $1 AND m.packed_version = m.version AND p.part = $2 AND p.month >= $3 AND p.month < $4
          ORDER BY p.month",
@@ -134,68 +144,90 @@ pub async fn load(
     .bind(to_day)
     .fetch_all(&ledger.read)
     .await?;
-    rows.iter().map(|row| Ok(ClickPack { month: row.try_get(0)?, part, bytes: row.try_get(1)? })).collect()
+    let pack = |row: &AnyRow| {
+        Ok(ClickPack { month: row.try_get(0)?, to_day: row.try_get(1)?, part, bytes: row.try_get(2)? })
+    };
+    rows.iter().map(pack).collect()
 }
 
-/// Notes that clicks of these months have come: workspace, and first day of the month.
-pub(super) async fn note(tx: &mut Tx, months: &BTreeSet<(&str, i32)>) -> Result<(), LedgerError> {
-    for (workspace, month) in months {
+/// Notes that clicks have come, by workspace and first day of the month: of which day the earliest was.
+pub(super) async fn note(tx: &mut Tx, months: &BTreeMap<(&str, i32), i32>) -> Result<(), LedgerError> {
+    for ((workspace, month), day) in months {
         sqlx::query(
-            "INSERT INTO click_months (workspace, month, version, packed_version) VALUES ($1, $2, 1, 0)
-             ON CONFLICT (workspace, month) DO UPDATE SET version = click_months.version + 1",
+            "INSERT INTO click_months (workspace, month, version, packed_version, to_day) VALUES ($1, $2, 1, 0, $3)
+             ON CONFLICT (workspace, month) DO UPDATE SET
+               version = click_months.version + CASE WHEN click_months.to_day > excluded.to_day THEN 1 ELSE 0 END",
         )
         .bind(*workspace)
         .bind(i64::from(*month))
+        .bind(i64::from(*day))
         .execute(&mut **tx)
         .await?;
     }
     Ok(())
 }
 
-/// Packs anew what has changed of the months that ended before a day.
+/// Packs what has changed or is not packed yet of the days before one.
 pub async fn pack(ledger: &Ledger, before_day: i64) -> Result<(), LedgerError> {
     let rows = sqlx::query(
-        "SELECT workspace, month, version FROM click_months WHERE packed_version <> version AND month < $1
+        "SELECT workspace, month, version - packed_version, to_day FROM click_months WHERE month < $1
          ORDER BY workspace, month",
     )
     .bind(before_day)
     .fetch_all(&ledger.read)
     .await?;
     for row in rows {
-        let (workspace, month, version): (String, i64, i64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let end = month_after(month);
-        if end > before_day {
-            continue;
+        let (workspace, month): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (behind, packed_to): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
+        let to_day = month_after(month).min(before_day);
+        if behind != 0 || packed_to < to_day {
+            pack_month(ledger, &workspace, month, to_day).await?;
         }
-        // Clicks that come from here on make the version another one.
-        let packs = packs_of(ledger, &workspace, month, end).await?;
-        let mut tx = ledger.begin().await?;
-        for pack in &packs {
-            put(&mut tx, &workspace, pack).await?;
-        }
-        sqlx::query("UPDATE click_months SET packed_version = $3 WHERE workspace = $1 AND month = $2")
-            .bind(workspace)
-            .bind(month)
-            .bind(version)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
     }
     Ok(())
 }
 
-async fn put(tx: &mut Tx, workspace: &str, pack: &ClickPack) -> Result<(), LedgerError> {
+async fn pack_month(ledger: &Ledger, workspace: &str, month: i64, to_day: i64) -> Result<(), LedgerError> {
+    // First the days are claimed: batches that come from here on make the version another one, and those that were on
+    // their way have ended, since they hold the month's row.
+    let mut tx = ledger.begin().await?;
+    let claim =
+        "UPDATE click_months SET to_day = $3, packed_version = -1 WHERE workspace = $1 AND month = $2";
+    sqlx::query(claim).bind(workspace).bind(month).bind(to_day).execute(&mut *tx).await?;
+    tx.commit().await?;
+    let version = sqlx::query("SELECT version FROM click_months WHERE workspace = $1 AND month = $2");
+    let version: i64 = version.bind(workspace).bind(month).fetch_one(&ledger.read).await?.try_get(0)?;
+    let packs = packs_of(ledger, workspace, (month, to_day)).await?;
+    let mut tx = ledger.begin().await?;
+    sqlx::query("DELETE FROM click_packs WHERE workspace = $1 AND month = $2")
+        .bind(workspace)
+        .bind(month)
+        .execute(&mut *tx)
+        .await?;
+    for pack in &packs {
+        put(&mut tx, workspace, pack).await?;
+    }
     sqlx::query(
-        "INSERT INTO click_packs (workspace, month, part, clicks) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (workspace, month, part) DO UPDATE SET clicks = excluded.clicks",
+        "UPDATE click_months SET packed_version = $3 WHERE workspace = $1 AND month = $2 AND to_day = $4",
     )
     .bind(workspace)
-    .bind(pack.month)
-    .bind(pack.part.name())
-    .bind(pack.bytes.as_slice())
-    .execute(&mut **tx)
+    .bind(month)
+    .bind(version)
+    .bind(to_day)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn put(tx: &mut Tx, workspace: &str, pack: &ClickPack) -> Result<(), LedgerError> {
+    sqlx::query("INSERT INTO click_packs (workspace, month, part, clicks) VALUES ($1, $2, $3, $4)")
+        .bind(workspace)
+        .bind(pack.month)
+        .bind(pack.part.name())
+        .bind(pack.bytes.as_slice())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -214,18 +246,18 @@ pub fn month_after(month: i64) -> i64 {
 async fn packs_of(
     ledger: &Ledger,
     workspace: &str,
-    month: i64,
-    end: i64,
+    (month, to_day): (i64, i64),
 ) -> Result<Vec<ClickPack>, LedgerError> {
     let mut packs = Vec::new();
-    for part in Part::ALL {
+    let is_whole = to_day == month_after(month);
+    for part in Part::ALL.into_iter().filter(|part| is_whole || *part != Part::Hour) {
         // A link's counts in one row, each on a line: many fewer rows, and little memory.
         let text = format!(
             "SELECT g.link, g.revision, string_agg(g.value || ' ' || g.human || ' ' || g.uniques || ' ' || g.bots || ' ' \
                || g.recorded, '\n') FROM ({}) AS g GROUP BY g.link, g.revision",
             rollup_of(part)
         );
-        let mut query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(month).bind(end);
+        let mut query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(month).bind(to_day);
         if part == Part::Hour {
             query = query.bind(workspace).bind(month);
         }
@@ -240,7 +272,7 @@ async fn packs_of(
         }
         let mut names = vec![String::new(); values.len()];
         values.into_iter().for_each(|(name, place)| names[place as usize] = name);
-        packs.push(ClickPack::of(month, part, &names, counts));
+        packs.push(ClickPack::of((month, to_day), part, &names, counts));
     }
     Ok(packs)
 }
@@ -299,7 +331,7 @@ mod tests {
     fn counts_of_links_read_back() {
         let count = |value, human| Count { value, human, uniques: 1, bots: 2, recorded: human + 2 };
         let written = vec![((8, 1), count(1, 5)), ((7, 2), count(0, 300)), ((8, 1), count(0, 6))];
-        let pack = ClickPack::of(20_454, Part::Country, &["DE".to_owned(), String::new()], written);
+        let pack = ClickPack::of((20_454, 20_485), Part::Country, &["DE".to_owned(), String::new()], written);
         assert_eq!(pack.values().unwrap(), ["DE", ""]);
         let read: Vec<(Link, Vec<Count>)> = pack
             .links()

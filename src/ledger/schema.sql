@@ -420,13 +420,14 @@ CREATE TABLE clicks_by_hour (
   PRIMARY KEY (workspace, link, revision, month, hour)
 ) WITHOUT ROWID;
 
--- What reports read of the clicks of whole months (ledger::click_packs): as long as the version that was packed is
--- the month's, which each batch of clicks makes another one.
+-- What reports read of the clicks of a month (ledger::click_packs), up to a day: as long as the version that was
+-- packed is the month's, which a batch with clicks before that day makes another one.
 CREATE TABLE click_months (
   workspace      TEXT NOT NULL,
   month          BIGINT NOT NULL,     -- first day of the month, as a day number
   version        BIGINT NOT NULL,
   packed_version BIGINT NOT NULL,
+  to_day         BIGINT NOT NULL,     -- exclusive
   PRIMARY KEY (workspace, month)
 );
 CREATE TABLE click_packs (

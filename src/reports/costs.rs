@@ -173,23 +173,18 @@ async fn clicks_where_needed(
     if scope == Dimension::Link {
         return Ok(DayClicks::new());
     }
-    let mut spans: BTreeMap<&Key, (i64, i64)> = BTreeMap::new();
+    let mut spans: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
     for part in parts {
         let target = &part.booking.target;
         if under.get(target).is_some_and(|atoms| differ(atoms)) {
-            let (first, last) = spans.entry(target).or_insert((part.day, part.day));
-            (*first, *last) = ((*first).min(part.day), (*last).max(part.day));
+            let (first, end) = spans.entry(target.clone()).or_insert((part.day, part.day + 1));
+            (*first, *end) = ((*first).min(part.day), (*end).max(part.day + 1));
         }
     }
-    let mut by_span: BTreeMap<(i64, i64), BTreeSet<Key>> = BTreeMap::new();
-    for (target, span) in spans {
-        by_span.entry(span).or_default().insert(target.clone());
+    match spans.is_empty() {
+        true => Ok(DayClicks::new()),
+        false => day_clicks(ledger, slice, by, scope, &spans).await,
     }
-    let mut clicks = DayClicks::new();
-    for ((first, last), targets) in by_span {
-        clicks.extend(day_clicks(ledger, slice, by, scope, &targets, (first, last + 1)).await?);
-    }
-    Ok(clicks)
 }
 
 /// Where a cost goes that has nothing under it: to its own row if the report has one.

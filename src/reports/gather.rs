@@ -63,10 +63,9 @@ pub async fn gather(
         journeys: !of_period.is_empty(),
     };
     // None needs another, so they read side by side.
-    let (mut tally, costs, clicks) = tokio::try_join!(
-        sums::tally(ledger, slice, &question),
+    let ((mut tally, clicks), costs) = tokio::try_join!(
+        sums::sum_up(ledger, slice, &question),
         spread(ledger, slice, request.by, currency),
-        sums::clicks(ledger, slice, request.by),
     )?;
     add_clicks(request.by, clicks, &mut all);
     let (journeys, goods) = (std::mem::take(&mut tally.journeys), std::mem::take(&mut tally.goods));

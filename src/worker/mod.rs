@@ -246,7 +246,7 @@ impl Packer {
         if all || self.has_news && is_due(self.last, PACK_EVERY) {
             packs::pack(ledger, all).await?;
             if all {
-                // In all zones the month is over then.
+                // Whose zone it ever is, these days are over.
                 click_packs::pack(ledger, time::now_ms() / DAY_MS - 1).await?;
             }
             let now = Some(tokio::time::Instant::now());

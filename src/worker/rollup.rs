@@ -86,10 +86,16 @@ pub struct Rollups<'a> {
 }
 
 impl Rollups<'_> {
-    /// Workspaces, and the first days of months, that it adds to.
-    pub fn months(&self) -> BTreeSet<(&str, i32)> {
-        let month = |day: i32| time::day_number(time::day_date(day).first_of_month());
-        self.by_day.keys().map(|(workspace, day, ..)| (*workspace, month(*day))).collect()
+    /// By workspace and first day of the month, the earliest day that it adds to.
+    pub fn months(&self) -> BTreeMap<(&str, i32), i32> {
+        let mut months = BTreeMap::new();
+        let days: BTreeSet<(&str, i32)> =
+            self.by_day.keys().map(|(workspace, day, ..)| (*workspace, *day)).collect();
+        for (workspace, day) in days {
+            let month = time::day_number(time::day_date(day).first_of_month());
+            months.entry((workspace, month)).or_insert(day);
+        }
+        months
     }
 }
 

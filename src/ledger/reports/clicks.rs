@@ -7,8 +7,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::link_keys::LinkKeys;
-use super::{Dimension, Key, Query, Slice, day_key, day_sql, key, tags_of, whole_months};
-use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_after, month_of};
+use super::{Dimension, Key, Query, Slice, day_key, day_sql, key, tags_of};
+use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_of};
 use crate::ledger::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,27 +40,76 @@ pub struct ClickSums {
 /// Links up to so many are looked up one by one, and their months are not read for them.
 const FEW_LINKS: i64 = 100;
 
-/// Clicks by key, on their own days. A source has no clicks: by source there are no rows.
-pub async fn clicks(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<ClickSums, LedgerError> {
-    if by == Dimension::Source {
-        return Ok(ClickSums::default());
+/// What of a slice's clicks has been read before it is known what links stand for.
+pub(super) enum Begun {
+    /// By source there are none.
+    Nothing,
+    /// Where no link matters.
+    InAll(Vec<AnyRow>),
+    Packs(Vec<ClickPack>),
+}
+
+impl Begun {
+    pub async fn load(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Self, LedgerError> {
+        if by == Dimension::Source {
+            return Ok(Self::Nothing);
+        }
+        // No click belongs to a source, so such a filter leaves them all.
+        let filters: Vec<Dimension> =
+            slice.filters.iter().map(|(filter, _)| *filter).filter(|f| *f != Dimension::Source).collect();
+        if matches!(*filters, [] | [Dimension::Country | Dimension::Device]) && !by.is_of_link() {
+            return Ok(Self::InAll(clicks_in_all(slice, by).fetch(ledger).await?));
+        }
+        let is_quick = has_few_links(ledger, slice).await?;
+        Ok(Self::Packs(if is_quick { Vec::new() } else { packs(ledger, slice, by).await? }))
     }
-    // No click belongs to a source, so such a filter leaves them all.
-    let filters: Vec<Dimension> =
-        slice.filters.iter().map(|(filter, _)| *filter).filter(|f| *f != Dimension::Source).collect();
-    if matches!(*filters, [] | [Dimension::Country | Dimension::Device]) && !by.is_of_link() {
-        let mut adding = Adding::new(by, LinkKeys::none());
-        adding.rows(clicks_in_all(slice, by).fetch(ledger).await?)?;
-        return Ok(adding.end());
+
+    pub fn add_links(&self, links: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
+        let Self::Packs(packs) = self else { return Ok(()) };
+        for pack in packs {
+            for link in pack.links()? {
+                links.insert(link?.0.0);
+            }
+        }
+        Ok(())
     }
-    let packs =
-        if has_few_links(ledger, slice).await? { Vec::new() } else { packs(ledger, slice, by).await? };
-    let unpacked = unpacked_spans(slice, packs.iter().map(|pack| pack.month));
-    let mut adding = add_packs(ledger, slice, by, packs).await?;
-    for days in unpacked {
-        adding.rows(clicks_of_days(slice, by, days).fetch(ledger).await?)?;
+
+    /// Clicks by key, on their own days.
+    pub async fn sum(
+        self,
+        ledger: &Ledger,
+        slice: &Slice,
+        by: Dimension,
+        links: LinkKeys,
+    ) -> Result<ClickSums, LedgerError> {
+        let mut adding = Adding::new(by, links);
+        let packs = match self {
+            Self::Nothing => return Ok(ClickSums::default()),
+            Self::InAll(rows) => {
+                adding.rows(rows)?;
+                return Ok(adding.end());
+            }
+            Self::Packs(packs) => packs,
+        };
+        let unpacked = unpacked_spans(slice, packs.iter().map(|pack| (pack.month, pack.to_day)));
+        // Many counts, in a large workspace: others are not to wait for them.
+        let of_packs = slice.clone();
+        let added = tokio::task::spawn_blocking(move || {
+            packs.iter().try_for_each(|pack| adding.pack(&of_packs, pack))?;
+            Ok::<_, LedgerError>(adding)
+        });
+        let of_days = async {
+            let mut rows = Vec::new();
+            for days in unpacked {
+                rows.extend(clicks_of_days(slice, by, days).fetch(ledger).await?);
+            }
+            Ok(rows)
+        };
+        let added = async { added.await.map_err(|error| LedgerError::Damaged(error.to_string()))? };
+        let (mut adding, rows) = tokio::try_join!(added, of_days)?;
+        adding.rows(rows)?;
+        Ok(adding.end())
     }
-    Ok(adding.end())
 }
 
 async fn has_few_links(ledger: &Ledger, slice: &Slice) -> Result<bool, LedgerError> {
@@ -77,75 +126,45 @@ async fn has_few_links(ledger: &Ledger, slice: &Slice) -> Result<bool, LedgerErr
 /// What is packed of the slice's clicks.
 async fn packs(ledger: &Ledger, slice: &Slice, by: Dimension) -> Result<Vec<ClickPack>, LedgerError> {
     let (from_day, to_day) = (slice.from_day, slice.to_day);
-    let whole = whole_months(from_day, to_day);
-    // Months of which only some days are of the slice.
-    let partial = [(month_of(from_day), whole.0.min(to_day)), (whole.1.max(from_day), to_day)];
-    let wanted: Vec<(Part, (i64, i64))> = match (by, part_of(slice, by)) {
-        (_, "hour") => vec![(Part::Hour, (from_day, to_day))],
-        (_, "country") => vec![(Part::Country, whole)],
-        (_, "device") => vec![(Part::Device, whole)],
-        (Dimension::Day | Dimension::Week, _) => vec![(Part::Day, (month_of(from_day), to_day))],
-        _ => [(Part::All, whole)].into_iter().chain(partial.map(|days| (Part::Day, days))).collect(),
+    // The first month may begin before the slice, and the last one end after it.
+    let months = (month_of(from_day), to_day);
+    let part = match (by, part_of(slice, by)) {
+        (_, "hour") => Part::Hour,
+        (_, "country") => Part::Country,
+        (_, "device") => Part::Device,
+        (Dimension::Day | Dimension::Week, _) => Part::Day,
+        _ => Part::All,
     };
-    let mut packs: Vec<ClickPack> = Vec::new();
-    for (part, days) in wanted.into_iter().filter(|(_, (from, to))| from < to) {
-        let more = click_packs::load(ledger, &slice.workspace, part, days).await?;
-        for pack in more {
-            // A month whose ends both lie outside is wanted twice.
-            if packs.iter().all(|known| known.month != pack.month) {
-                packs.push(pack);
-            }
-        }
+    let mut packs = click_packs::load(ledger, &slice.workspace, part, months).await?;
+    let reaches_out = |pack: &ClickPack| pack.month < from_day || pack.to_day > to_day;
+    if part == Part::All && packs.iter().any(reaches_out) {
+        // Of these months only some days are of the slice.
+        let by_day = click_packs::load(ledger, &slice.workspace, Part::Day, months).await?;
+        packs.retain(|pack| !reaches_out(pack));
+        packs.extend(by_day.into_iter().filter(reaches_out));
+    }
+    if matches!(part, Part::Country | Part::Device) {
+        packs.retain(|pack| !reaches_out(pack));
+    }
+    if part == Part::Hour {
+        // Of hours a month that begins in the slice counts whole.
+        packs.retain(|pack| pack.month >= from_day);
     }
     Ok(packs)
 }
 
-/// The slice's days that lie in none of these months.
-pub(super) fn unpacked_spans(slice: &Slice, packed: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
-    let packed: BTreeSet<i64> = packed.collect();
+/// The slice's days that lie in none of these spans.
+pub(super) fn unpacked_spans(slice: &Slice, packed: impl Iterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
+    let packed: BTreeSet<(i64, i64)> = packed.collect();
     let mut spans = Vec::new();
     let mut from_day = slice.from_day;
-    for month in packed {
-        spans.push((from_day, month));
-        from_day = month_after(month);
+    for (first, end) in packed {
+        spans.push((from_day, first));
+        from_day = from_day.max(end);
     }
     spans.push((from_day, slice.to_day));
     spans.retain(|(from, to)| from < to);
     spans
-}
-
-async fn add_packs(
-    ledger: &Ledger,
-    slice: &Slice,
-    by: Dimension,
-    packs: Vec<ClickPack>,
-) -> Result<Adding, LedgerError> {
-    if packs.is_empty() {
-        return Ok(Adding::new(by, LinkKeys::none()));
-    }
-    // Many counts, in a large workspace: others are not to wait for them.
-    let links = tokio::task::spawn_blocking(move || {
-        let mut links = BTreeSet::new();
-        for pack in &packs {
-            for link in pack.links()? {
-                links.insert(link?.0.0);
-            }
-        }
-        Ok::<_, LedgerError>((packs, links))
-    });
-    let (packs, links) = links.await.map_err(ended)??;
-    let links = LinkKeys::load(ledger, slice, by, &links).await?;
-    let slice = slice.clone();
-    let added = tokio::task::spawn_blocking(move || {
-        let mut adding = Adding::new(by, links);
-        packs.iter().try_for_each(|pack| adding.pack(&slice, pack))?;
-        Ok(adding)
-    });
-    added.await.map_err(ended)?
-}
-
-fn ended(error: tokio::task::JoinError) -> LedgerError {
-    LedgerError::Damaged(error.to_string())
 }
 
 /// Sums by the numbers of keys.
@@ -432,6 +451,7 @@ const FROM_LINKS: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::click_packs::month_after;
     use crate::ledger::reports::Clock;
 
     #[test]
@@ -445,7 +465,8 @@ mod tests {
                 event: String::new(),
                 filters: Vec::new(),
             };
-            assert_eq!(unpacked_spans(&slice, packed.iter().copied()), expected, "{days:?} {packed:?}");
+            let packed = packed.iter().map(|month| (*month, month_after(*month)));
+            assert_eq!(unpacked_spans(&slice, packed), expected, "{days:?}");
         };
         // January, February, March and April 2026.
         let months @ [january, february, march, april] = [20_454, 20_485, 20_513, 20_544];

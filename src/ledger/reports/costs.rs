@@ -119,45 +119,78 @@ pub async fn members(
 /// Human clicks by target, day and atom, atoms in order.
 pub type DayClicks = BTreeMap<(Key, i64), Vec<(Arc<Atom>, i64)>>;
 
-/// The clicks under some targets of one scope on some days (half-open), as links stood when clicked.
+/// Links whose clicks are read in one statement.
+const LINKS_PER_STATEMENT: usize = 1000;
+
+/// The clicks under each of some targets of one scope on its days (half-open), as links stood when clicked.
 pub async fn day_clicks(
     ledger: &Ledger,
     slice: &Slice,
     by: Dimension,
     scope: Dimension,
-    targets: &BTreeSet<Key>,
-    (from_day, to_day): (i64, i64),
+    spans: &BTreeMap<Key, (i64, i64)>,
 ) -> Result<DayClicks, LedgerError> {
-    // The days of each link in one row: a row for each costs SQL more than reading a hundred of them here.
-    let mut query = atoms(slice, by, scope, "r.link", "");
+    let mut query = atoms(slice, by, scope, "r.link", ", r.revision, r.link");
     query.push(
-        ", (SELECT string_agg(g.day || ' ' || g.human, '\n') FROM clicks_by_day g
-            WHERE g.link = r.link AND g.revision = r.revision AND g.human > 0 AND g.day >= ",
-    );
-    query.number(from_day).push(" AND g.day < ").number(to_day);
-    query.push(
-        ") FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
-           WHERE r.workspace = ",
+        " FROM link_revisions r LEFT JOIN posts p ON p.workspace = r.workspace AND p.id = r.post
+          WHERE r.workspace = ",
     );
     query.text(&slice.workspace);
-    and_targets(&mut query, scope, "r.link", targets);
+    and_targets(&mut query, scope, "r.link", &spans.keys().cloned().collect());
+    let revisions = query.fetch(ledger).await?;
     let mut clicks: BTreeMap<Key, BTreeMap<i64, BTreeMap<Arc<Atom>, i64>>> = BTreeMap::new();
-    for row in query.fetch(ledger).await? {
-        let Some(lines) = row.try_get::<Option<&str>, _>(5)? else { continue };
-        let atom = Arc::new(atom(&row, by)?);
-        let days = clicks.entry(key(&row, 0, scope)?).or_default();
-        for line in lines.split('\n') {
-            let damaged = || LedgerError::Damaged(format!("clicks of a day {line:?}"));
-            let (day, human) = line.split_once(' ').ok_or_else(damaged)?;
-            let (day, human): (i64, i64) =
-                (day.parse().map_err(|_| damaged())?, human.parse().map_err(|_| damaged())?);
-            *days.entry(day).or_default().entry(Arc::clone(&atom)).or_default() += human;
+    for revisions in revisions.chunks(LINKS_PER_STATEMENT) {
+        for (n, lines) in lines_of_days(ledger, scope, spans, revisions).await? {
+            let row = revisions.get(n).ok_or_else(|| LedgerError::Damaged(format!("revision {n}")))?;
+            let atom = Arc::new(atom(row, by)?);
+            let days = clicks.entry(key(row, 0, scope)?).or_default();
+            for line in lines.split('\n') {
+                let damaged = || LedgerError::Damaged(format!("clicks of a day {line:?}"));
+                let (day, human) = line.split_once(' ').ok_or_else(damaged)?;
+                let (day, human): (i64, i64) =
+                    (day.parse().map_err(|_| damaged())?, human.parse().map_err(|_| damaged())?);
+                *days.entry(day).or_default().entry(Arc::clone(&atom)).or_default() += human;
+            }
         }
     }
     let of_target = |(target, days): (Key, BTreeMap<i64, BTreeMap<Arc<Atom>, i64>>)| {
         days.into_iter().map(move |(day, atoms)| ((target.clone(), day), atoms.into_iter().collect()))
     };
     Ok(clicks.into_iter().flat_map(of_target).collect())
+}
+
+/// The days of each revision and their clicks, one on a line: a row for each costs SQL more than reading a hundred of
+/// them here. With the revision's place.
+async fn lines_of_days(
+    ledger: &Ledger,
+    scope: Dimension,
+    spans: &BTreeMap<Key, (i64, i64)>,
+    revisions: &[AnyRow],
+) -> Result<Vec<(usize, String)>, LedgerError> {
+    let mut rows = Vec::new();
+    for (n, row) in revisions.iter().enumerate() {
+        let (revision, link): (i64, i64) = (row.try_get(5)?, row.try_get(6)?);
+        if let Some((from_day, to_day)) = spans.get(&key(row, 0, scope)?) {
+            rows.push(format!("({n},{link},{revision},{from_day},{to_day})"));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = Query::new(&format!(
+        "WITH spans (n, link, revision, from_day, to_day) AS (VALUES {})
+         SELECT CAST(s.n AS BIGINT), (SELECT string_agg(g.day || ' ' || g.human, '\n') FROM clicks_by_day g
+           WHERE g.link = s.link AND g.revision = s.revision AND g.human > 0 AND g.day >= s.from_day AND g.day < s.to_day)
+         FROM spans s",
+        rows.join(",")
+    ));
+    let mut lines = Vec::new();
+    for row in query.fetch(ledger).await? {
+        if let Some(text) = row.try_get::<Option<String>, _>(1)? {
+            lines.push((row.try_get::<i64, _>(0)? as usize, text));
+        }
+    }
+    Ok(lines)
 }
 
 /// `SELECT` target, post, link without a post, row key, passes, and more.

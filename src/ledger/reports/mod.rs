@@ -19,7 +19,7 @@ use super::{Ledger, LedgerError, Store};
 use crate::domain::ids::LinkId;
 
 pub use amounts::{Amounts, Credits, Goods, ReceivedOrders};
-pub use clicks::{ClickSums, Clicks, clicks, rows_of};
+pub use clicks::{ClickSums, Clicks, rows_of};
 pub use costs::{Atom, Booking, DayClicks, bookings, day_clicks, members};
 pub use extras::{Engagement, MissingRate, clicks_of_networks, engagement, missing_rates, published};
 pub use null_paths::add_null_paths;
@@ -28,7 +28,7 @@ pub use orders::{
     networks_of_posts, order, orders, post,
 };
 pub use retention::{Purchase, Purchases, Touched, link_keys, purchases};
-pub use tally::{Journeys, Outcome, PathKey, Question, Tally, TallyRow, tally};
+pub use tally::{Journeys, Outcome, PathKey, Question, Tally, TallyRow, sum_up};
 
 /// What rows can stand for and what can be filtered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

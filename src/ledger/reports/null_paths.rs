@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 
 use super::clicks::unpacked_spans;
 use super::{Dimension, Journeys, Key, PathKey, Query, Slice, key, whole_months};
+use crate::ledger::click_packs::month_after;
 use crate::ledger::packs::Link;
 use crate::ledger::paths::PathCounts;
 use crate::ledger::{Ledger, LedgerError};
@@ -24,7 +25,7 @@ pub async fn add_null_paths(
     let months = counted(ledger, slice, "month", months).await?;
     let known = months.iter().map(|row| row.try_get(1)).collect::<Result<Vec<i64>, _>>()?;
     let mut rows = months;
-    for days in unpacked_spans(slice, known.into_iter()) {
+    for days in unpacked_spans(slice, known.into_iter().map(|month| (month, month_after(month)))) {
         rows.extend(counted(ledger, slice, "day", days).await?);
     }
     if rows.is_empty() {

@@ -1,11 +1,12 @@
-//! All that a report sums of conversions, in one pass over their packs.
+//! All that a report sums: of conversions in one pass over their packs, and of clicks beside it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
 use jiff::tz::TimeZone;
 
+use super::clicks::{Begun, ClickSums};
 use super::link_keys::LinkKeys;
 use super::{Amounts, Clock, Credits, Dimension, Goods, Key, ReceivedOrders, Slice, day_key};
 use crate::attribution::models::Model;
@@ -82,29 +83,41 @@ pub struct Outcome {
     pub nulls: i64,
 }
 
-/// Sums the slice's conversions.
-pub async fn tally(ledger: &Ledger, slice: &Slice, question: &Question) -> Result<Tally, LedgerError> {
+/// Everything that is counted and credited in a slice.
+pub async fn sum_up(
+    ledger: &Ledger,
+    slice: &Slice,
+    question: &Question,
+) -> Result<(Tally, ClickSums), LedgerError> {
     let span = match slice.clock {
         Clock::Order => Span::Orders(slice.from_day, slice.to_day),
         Clock::Click | Clock::Cash => Span::Anything(slice.from_day, slice.to_day),
     };
     let valued = slice.event == "purchase";
-    let packs = Packs::load(ledger, &slice.workspace, &slice.event, span, valued).await?;
+    let (packs, clicks) = tokio::try_join!(
+        Packs::load(ledger, &slice.workspace, &slice.event, span, valued),
+        Begun::load(ledger, slice, question.by),
+    )?;
     let needs_links = question.by.is_of_link() || slice.filters_links();
     // A year of a busy shop takes a while: others are not to wait for it.
-    let packs_and_links = tokio::task::spawn_blocking(move || {
-        let links = if needs_links { packs.links()? } else { Default::default() };
-        Ok::<_, LedgerError>((packs, links))
+    let read = tokio::task::spawn_blocking(move || {
+        let mut links = BTreeSet::new();
+        if needs_links {
+            links = packs.links()?;
+            clicks.add_links(&mut links)?;
+        }
+        Ok::<_, LedgerError>((packs, clicks, links))
     });
-    let (packs, links) = packs_and_links.await.map_err(ended)??;
+    let (packs, clicks, links) = read.await.map_err(ended)??;
     let links = LinkKeys::load(ledger, slice, question.by, &links).await?;
-    let (slice, question) = (slice.clone(), question.clone());
+    let (own_slice, own_question, own_links) = (slice.clone(), question.clone(), links.clone());
     let tally = tokio::task::spawn_blocking(move || {
-        let mut tallying = Tallying::new(&slice, &question, links);
+        let mut tallying = Tallying::new(&own_slice, &own_question, own_links);
         packs.each(|event, conversion| tallying.add(event, &conversion))?;
         Ok(tallying.end())
     });
-    tally.await.map_err(ended)?
+    let tally = async { tally.await.map_err(ended)? };
+    tokio::try_join!(tally, clicks.sum(ledger, slice, question.by, links))
 }
 
 fn ended(error: tokio::task::JoinError) -> LedgerError {
