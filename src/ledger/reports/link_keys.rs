@@ -93,7 +93,7 @@ async fn queries(
         query
     };
     let mut count = Query::new("SELECT COUNT(*) FROM (SELECT link FROM link_revisions WHERE workspace = ");
-    count.text(&slice.workspace).push(" LIMIT ").number(MANY * links.len() as i64 + 1).push(") AS some");
+    count.text(&slice.workspace).push(" LIMIT ").number(MANY * links.len() as i64 + 1).push(") AS revisions");
     if count.fetch(ledger).await?[0].try_get::<i64, _>(0)? <= MANY * links.len() as i64 {
         return Ok(vec![of_revisions()]);
     }
