@@ -437,7 +437,7 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
                 let weights = [first * scale, last * scale, weight, weight, weight];
                 row.extend(amounts.into_iter().chain(weights).map(Value::from));
                 credits.add(tx, row).await;
-                packed.changes[change_no as usize].credits.push(amounts);
+                packed.changes[change_no as usize].credits.push((whole > 1).then_some(amounts));
                 if change_no == 0 {
                     let channel = if link.is_some() { "" } else { "paid_search" };
                     let at_ms = clicked * 86_400_000;
@@ -447,7 +447,7 @@ async fn orders(tx: &mut Tx, random: &mut StdRng, count: i64) {
                         day: clicked,
                         country,
                         device: "mobile",
-                        weights,
+                        weights: (whole > 1).then_some(weights),
                     });
                 }
             }

@@ -312,7 +312,7 @@ mod tests {
 
     fn conversion(id: i64) -> Conversion<'static> {
         let touch =
-            Touch { channel: "", at_ms: 5, day: 90, country: "DE", device: "mobile", weights: [1; 5] };
+            Touch { channel: "", at_ms: 5, day: 90, country: "DE", device: "mobile", weights: Some([1; 5]) };
         Conversion {
             id,
             links: vec![Some((7, 1)), None],
@@ -328,13 +328,13 @@ mod tests {
             assigned_value_minor: None,
             goods: Some(Goods { cost_minor: 5, currency: "EUR", rate: None }),
             customers: vec![[1; 16]],
-            touches: vec![touch, Touch { channel: "email", ..touch }],
+            touches: vec![touch, Touch { channel: "email", weights: None, ..touch }],
             changes: vec![Change {
                 kind: ChangeKind::Revenue,
                 amount_minor: 300,
                 at_ms: 1,
                 day: 105,
-                credits: vec![[100, 300, 150, 150, 150], [200, 0, 150, 150, 150]],
+                credits: vec![Some([100, 300, 150, 150, 150]), None],
             }],
         }
     }
@@ -347,6 +347,8 @@ mod tests {
         let head = record::head(&bytes).unwrap();
         assert_eq!((head.id, head.links), (9, written.links.clone()));
         assert_eq!(written.days(), (90, 105));
+        assert_eq!(written.changes[0].shares().last(), Some([300; 5]));
+        assert_eq!(written.touches[1].weights(), [1_000_000_000; 5]);
         assert!(record::read(&bytes[..bytes.len() - 1]).is_err());
         let lame = Conversion { touches: Vec::new(), ..conversion(9) }.to_bytes();
         assert!(record::read(&lame).is_err(), "links without touches");

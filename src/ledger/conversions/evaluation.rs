@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Due, damaged, parsed};
+use crate::attribution::credit::WEIGHT_SCALE;
 use crate::domain::ids::{ClickId, LinkId, VisitorId};
 use crate::ledger::packs::{self, Change, ChangeKind, Conversion, Goods, Status, Touch};
 use crate::ledger::{Ledger, LedgerError, Tx, sql};
@@ -191,17 +192,18 @@ fn packed<'a>(due: &'a Due, evaluation: &'a Evaluation) -> Result<Option<Convers
             day: credit.click_day.into(),
             country: touch.country.as_deref().unwrap_or_default(),
             device: touch.device.as_deref().unwrap_or_default(),
-            weights: credit.weights,
+            weights: (credit.weights != [WEIGHT_SCALE; 5]).then_some(credit.weights),
         }
     };
     let change = |(change_no, change): (i64, &ChangeRow)| {
         let credits = evaluation.credits.iter().filter(|credit| credit.change_no == change_no);
+        let whole = [change.amount_minor; 5];
         Ok(Change {
             kind: ChangeKind::from_word(change.kind).ok_or_else(|| damaged("the kind of a change"))?,
             amount_minor: change.amount_minor,
             at_ms: change.at_ms,
             day: change.day.into(),
-            credits: credits.map(|credit| credit.amounts_minor).collect(),
+            credits: credits.map(|c| (c.amounts_minor != whole).then_some(c.amounts_minor)).collect(),
         })
     };
     let goods = evaluation.cost_of_goods_minor.map(|cost_minor| Goods {

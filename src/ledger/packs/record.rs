@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::credit::WEIGHT_SCALE;
 use crate::ledger::LedgerError;
 
 /// A customer's keyed hash.
@@ -66,8 +67,8 @@ pub struct Touch<'a> {
     /// Empty where unknown, as is the device.
     pub country: &'a str,
     pub device: &'a str,
-    /// Billionths of the conversion by each model, in the order of `Model::ALL`.
-    pub weights: [i64; 5],
+    /// Billionths of the conversion by each model, in the order of `Model::ALL`; None: all of it, as most are.
+    pub weights: Option<[i64; 5]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +78,8 @@ pub struct Change {
     pub amount_minor: i64,
     pub at_ms: i64,
     pub day: i64,
-    /// For each touch its share by each model; they sum to the amount. Empty where there are no touches.
-    pub credits: Vec<[i64; 5]>,
+    /// For each touch its share by each model, None: all of it. They sum to the amount. Empty where there are no touches.
+    pub credits: Vec<Option<[i64; 5]>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,18 @@ pub enum ChangeKind {
     Cancelled,
     /// An exchange difference, which only the cash clock counts.
     Fx,
+}
+
+impl Touch<'_> {
+    pub fn weights(&self) -> [i64; 5] {
+        self.weights.unwrap_or([WEIGHT_SCALE; 5])
+    }
+}
+
+impl Change {
+    pub fn shares(&self) -> impl Iterator<Item = [i64; 5]> {
+        self.credits.iter().map(|credits| credits.unwrap_or([self.amount_minor; 5]))
+    }
 }
 
 impl ChangeKind {

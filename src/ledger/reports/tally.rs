@@ -1,6 +1,6 @@
 //! All that a report sums: of conversions in one pass over their packs, and of clicks beside it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
@@ -94,22 +94,24 @@ pub async fn sum_up(
         Clock::Click | Clock::Cash => Span::Anything(slice.from_day, slice.to_day),
     };
     let valued = slice.event == "purchase";
-    let (packs, clicks) = tokio::try_join!(
+    let (packs, clicks, links) = tokio::try_join!(
         Packs::load(ledger, &slice.workspace, &slice.event, span, valued),
         Begun::load(ledger, slice, question.by),
+        LinkKeys::load_all(ledger, slice, question.by),
     )?;
-    let needs_links = question.by.is_of_link() || slice.filters_links();
     // A year of a busy shop takes a while: others are not to wait for it.
-    let read = tokio::task::spawn_blocking(move || {
-        let mut links = BTreeSet::new();
-        if needs_links {
-            links = packs.links()?;
-            clicks.add_links(&mut links)?;
+    let (packs, clicks, links) = match links {
+        Some(links) => (packs, clicks, links),
+        None => {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut links = packs.links()?;
+                clicks.add_links(&mut links)?;
+                Ok::<_, LedgerError>((packs, clicks, links))
+            });
+            let (packs, clicks, links) = read.await.map_err(ended)??;
+            (packs, clicks, LinkKeys::load(ledger, slice, question.by, &links).await?)
         }
-        Ok::<_, LedgerError>((packs, clicks, links))
-    });
-    let (packs, clicks, links) = read.await.map_err(ended)??;
-    let links = LinkKeys::load(ledger, slice, question.by, &links).await?;
+    };
     let (own_slice, own_question, own_links) = (slice.clone(), question.clone(), links.clone());
     let tally = tokio::task::spawn_blocking(move || {
         let mut tallying = Tallying::new(&own_slice, &own_question, own_links);
@@ -242,7 +244,7 @@ impl<'a> Tallying<'a> {
             let inside =
                 if self.slice.clock == Clock::Cash { self.in_slice(change.day) } else { order_inside };
             for ((link, touch), credits) in
-                conversion.links.iter().zip(&conversion.touches).zip(&change.credits)
+                conversion.links.iter().zip(&conversion.touches).zip(change.shares())
             {
                 let amounts = moved(change, credits[main]);
                 let click_inside = self.in_slice(touch.day);
@@ -274,7 +276,7 @@ impl<'a> Tallying<'a> {
                 continue;
             }
             for ((link, touch), shares) in
-                conversion.links.iter().zip(&conversion.touches).zip(&change.credits)
+                conversion.links.iter().zip(&conversion.touches).zip(change.shares())
             {
                 let Some(link) = link else { continue };
                 let (day, at_ms) = match self.slice.clock {
@@ -285,13 +287,14 @@ impl<'a> Tallying<'a> {
                 if !self.in_slice(day) || !self.passes(*link, touch) {
                     continue;
                 }
+                let weights = touch.weights();
                 let mut credits = [Credits::default(); 5];
                 for (model, credits) in credits.iter_mut().enumerate() {
                     let Amounts { revenue_minor, refunds_minor } = moved(change, shares[model]);
-                    let weight = if change_no == 0 { touch.weights[model] } else { 0 };
+                    let weight = if change_no == 0 { weights[model] } else { 0 };
                     *credits = Credits { revenue_minor, refunds_minor, weight };
                 }
-                let weight = self.main.filter(|_| change_no == 0).map(|main| touch.weights[main]);
+                let weight = self.main.filter(|_| change_no == 0).map(|main| weights[main]);
                 let values = value.zip(weight).map(|(value, weight)| i128::from(value) * i128::from(weight));
                 let place = Place { conversion, touch, day, at_ms };
                 let single;
