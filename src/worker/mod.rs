@@ -54,7 +54,7 @@ const PACK_ALL_EVERY: Duration = Duration::from_secs(3600);
 /// How often committed entries are trimmed and old rows are dropped.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
-/// How often journeys that have not converted are counted, and then those that are old are dropped.
+/// How often journeys that have not converted are counted, then those that are old are dropped, and clicks are packed.
 const FOLD_EVERY: Duration = Duration::from_secs(3600);
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -245,10 +245,6 @@ impl Packer {
         let all = is_due(self.last_all, PACK_ALL_EVERY);
         if all || self.has_news && is_due(self.last, PACK_EVERY) {
             packs::pack(ledger, all).await?;
-            if all {
-                // Whose zone it ever is, these days are over.
-                click_packs::pack(ledger, time::now_ms() / DAY_MS - 1).await?;
-            }
             let now = Some(tokio::time::Instant::now());
             self.has_news = false;
             self.last = now;
@@ -268,6 +264,8 @@ async fn expire(worker: Arc<Worker>, mut stop: watch::Receiver<bool>) {
                 paths::fold(&worker, now_ms).await?;
                 let retention_ms = i64::from(worker.attribution.journey_retention_days) * DAY_MS;
                 worker.journeys.expire(now_ms, retention_ms).await?;
+                // Whose zone it ever is, these days are over.
+                click_packs::pack(&worker.ledger, now_ms / DAY_MS - 1).await?;
                 folded = Some(tokio::time::Instant::now());
             }
             let mut tx = worker.ledger.begin().await?;
