@@ -7,12 +7,12 @@
 
 mod record;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Ledger, LedgerError, Tx, sql};
+use super::{Ledger, LedgerError, Store, Tx, sql};
 pub use record::{Change, ChangeKind, Conversion, Customer, Goods, Link, Status, Touch};
 
 /// A pack is written anew once a sixteenth of its conversions has changed.
@@ -34,42 +34,81 @@ pub enum Span {
     Anything(i64, i64),
 }
 
-/// Packs in the order of events and days.
-#[derive(Debug, Default)]
-pub struct Packs(Vec<(String, Vec<u8>)>);
+/// Conversions that are read at once; a day with more is read whole.
+const READ_MAX: i64 = 20_000;
 
-impl Packs {
-    /// An event's conversions, with those of `valued` other events that have an assigned value. One statement, and
-    /// so one state of the ledger.
-    pub async fn load(
+/// Reads packs some at a time, however many there are, from one state of the ledger. It holds a connection meanwhile
+/// and must wait for nothing that needs another.
+pub struct Reading {
+    tx: Tx,
+    workspace: String,
+    event: String,
+    valued: bool,
+    span: Span,
+    /// Order days that are still to be read, each span half-open.
+    pieces: VecDeque<(i64, i64)>,
+}
+
+impl Reading {
+    /// Of an event's conversions, with those of `valued` other events that have an assigned value.
+    pub async fn begin(
         ledger: &Ledger,
         workspace: &str,
         event: &str,
         span: Span,
         valued: bool,
     ) -> Result<Self, LedgerError> {
-        let (from_day, to_day, of_packs, of_unpacked) = match span {
-            Span::Orders(from, to) => {
-                let days = "order_day >= $3 AND order_day < $4";
-                (from, to, days, days)
-            }
-            // What an unpacked conversion reaches is known once it is read.
-            Span::Anything(from, to) => (from, to, "last_day >= $3 AND first_day < $4", "1 = 1"),
+        let mut tx = ledger.read.begin().await?;
+        if ledger.store == Store::Postgres {
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+        }
+        let mut reading = Self {
+            tx,
+            workspace: workspace.to_owned(),
+            event: event.to_owned(),
+            valued,
+            span,
+            pieces: VecDeque::new(),
         };
-        let (packs_of_others, unpacked_of_others) =
-            if valued { (" OR valued = 1", " OR 1 = 1") } else { ("", "") };
+        let mut sizes: BTreeMap<i64, i64> = BTreeMap::new();
         let text = format!(
-            "SELECT event, order_day, CAST(NULL AS BIGINT), conversions FROM packs
-             WHERE workspace = $1 AND (event = $2{packs_of_others}) AND {of_packs}
+            "SELECT order_day, size FROM packs WHERE {} UNION ALL
+             SELECT order_day, COUNT(*) FROM unpacked WHERE {} GROUP BY order_day",
+            reading.of_packs(),
+            reading.of_unpacked()
+        );
+        for row in reading.fetch(text).await? {
+            *sizes.entry(row.try_get(0)?).or_default() += row.try_get::<i64, _>(1)?;
+        }
+        let mut size = READ_MAX;
+        for (day, more) in sizes {
+            size += more;
+            match reading.pieces.back_mut() {
+                Some(piece) if size <= READ_MAX => piece.1 = day + 1,
+                _ => {
+                    reading.pieces.push_back((day, day + 1));
+                    size = more;
+                }
+            }
+        }
+        Ok(reading)
+    }
+
+    /// The next ones, in the order of order days; None: all are read.
+    pub async fn next(&mut self) -> Result<Option<Packs>, LedgerError> {
+        let Some((from_day, to_day)) = self.pieces.pop_front() else { return Ok(None) };
+        let piece = format!("order_day >= {from_day} AND order_day < {to_day}");
+        let text = format!(
+            "SELECT event, order_day, CAST(NULL AS BIGINT), conversions FROM packs WHERE {} AND {piece}
              UNION ALL
              SELECT u.event, u.order_day, u.conversion, v.packed FROM
-               (SELECT workspace, event, order_day, conversion FROM unpacked
-                WHERE workspace = $1 AND (event = $2{unpacked_of_others}) AND {of_unpacked}) AS u
-             LEFT JOIN conversions v ON v.id = u.conversion AND v.event = u.event AND v.order_day = u.order_day"
+               (SELECT event, order_day, conversion FROM unpacked WHERE {} AND {piece}) AS u
+             LEFT JOIN conversions v ON v.id = u.conversion AND v.event = u.event AND v.order_day = u.order_day",
+            self.of_packs(),
+            self.of_unpacked()
         );
-        let query = sqlx::query(AssertSqlSafe(text)).bind(workspace).bind(event).bind(from_day).bind(to_day);
         let mut places: BTreeMap<Place, (Vec<u8>, Changed)> = BTreeMap::new();
-        for row in query.fetch_all(&ledger.read).await? {
+        for row in self.fetch(text).await? {
             let (pack, changed) = places.entry((row.try_get(0)?, row.try_get(1)?)).or_default();
             match row.try_get::<Option<i64>, _>(2)? {
                 None => *pack = row.try_get(3)?,
@@ -80,9 +119,40 @@ impl Packs {
             true => Ok((event, pack)),
             false => Ok((event, merged(&pack, &changed)?)),
         };
-        Ok(Self(places.into_iter().map(whole).collect::<Result<_, LedgerError>>()?))
+        Ok(Some(Packs(places.into_iter().map(whole).collect::<Result<_, LedgerError>>()?)))
     }
 
+    fn of_packs(&self) -> String {
+        let others = if self.valued { " OR valued = 1" } else { "" };
+        let days = match self.span {
+            Span::Orders(..) => "order_day >= $3 AND order_day < $4",
+            Span::Anything(..) => "last_day >= $3 AND first_day < $4",
+        };
+        format!("workspace = $1 AND (event = $2{others}) AND {days}")
+    }
+
+    fn of_unpacked(&self) -> String {
+        let others = if self.valued { " OR 1 = 1" } else { "" };
+        let days = match self.span {
+            Span::Orders(..) => "order_day >= $3 AND order_day < $4",
+            // What an unpacked conversion reaches is known once it is read.
+            Span::Anything(..) => "1 = 1",
+        };
+        format!("workspace = $1 AND (event = $2{others}) AND {days}")
+    }
+
+    async fn fetch(&mut self, text: String) -> Result<Vec<AnyRow>, LedgerError> {
+        let (Span::Orders(from_day, to_day) | Span::Anything(from_day, to_day)) = self.span;
+        let query = sqlx::query(AssertSqlSafe(text)).bind(self.workspace.as_str()).bind(self.event.as_str());
+        Ok(query.bind(from_day).bind(to_day).fetch_all(&mut *self.tx).await?)
+    }
+}
+
+/// Packs in the order of events and days.
+#[derive(Debug, Default)]
+pub struct Packs(Vec<(String, Vec<u8>)>);
+
+impl Packs {
     /// Each conversion with its event; within a day in the order of their ids.
     pub fn each<'a>(
         &'a self,
@@ -96,15 +166,14 @@ impl Packs {
         Ok(())
     }
 
-    /// The links of all touches.
-    pub fn links(&self) -> Result<BTreeSet<i64>, LedgerError> {
-        let mut links = std::collections::HashSet::<i64, foldhash::fast::RandomState>::default();
+    /// Adds the links of all touches.
+    pub fn add_links(&self, links: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
         for (_, pack) in &self.0 {
             for record in Records(pack) {
                 links.extend(record::head(record?)?.links.iter().flatten().map(|(link, _)| *link));
             }
         }
-        Ok(links.into_iter().collect())
+        Ok(())
     }
 }
 
@@ -370,7 +439,9 @@ mod tests {
             .unwrap();
         let expected = [(3, 7), (4, 100), (5, 100)];
         assert_eq!(found, expected.map(|(id, net)| ("purchase".to_owned(), id, net)));
-        assert_eq!(packs.links().unwrap(), BTreeSet::from([7]));
+        let mut links = BTreeSet::new();
+        packs.add_links(&mut links).unwrap();
+        assert_eq!(links, BTreeSet::from([7]));
         assert!(merged(&pack[..pack.len() - 1], &changed).is_err());
     }
 }

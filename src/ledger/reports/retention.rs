@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::Row;
 
 use super::{Dimension, Key, Query, key};
-use crate::ledger::packs::{Conversion, Customer, Packs, Span, Status};
+use crate::ledger::packs::{Conversion, Customer, Reading, Span, Status};
 use crate::ledger::{Ledger, LedgerError};
 
 /// A purchase that counts (attributed or not, but not excluded) of a customer that is known.
@@ -44,16 +44,20 @@ pub struct Purchases {
 
 /// All purchases that count, up to a day (exclusive).
 pub async fn purchases(ledger: &Ledger, workspace: &str, to_day: i64) -> Result<Purchases, LedgerError> {
-    let packs = Packs::load(ledger, workspace, "purchase", Span::Orders(i64::MIN, to_day), false).await?;
-    let read = tokio::task::spawn_blocking(move || {
-        let mut all = Purchases::default();
-        packs.each(|_, conversion| {
-            all.add(&conversion);
-            Ok(())
-        })?;
-        Ok(all)
-    });
-    read.await.map_err(|error| LedgerError::Damaged(error.to_string()))?
+    let span = Span::Orders(i64::MIN, to_day);
+    let mut reading = Reading::begin(ledger, workspace, "purchase", span, false).await?;
+    let mut all = Purchases::default();
+    while let Some(packs) = reading.next().await? {
+        let adding = tokio::task::spawn_blocking(move || {
+            packs.each(|_, conversion| {
+                all.add(&conversion);
+                Ok(())
+            })?;
+            Ok::<_, LedgerError>(all)
+        });
+        all = adding.await.map_err(|error| LedgerError::Damaged(error.to_string()))??;
+    }
+    Ok(all)
 }
 
 impl Purchases {

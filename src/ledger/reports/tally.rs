@@ -1,6 +1,7 @@
 //! All that a report sums: of conversions in one pass over their packs, and of clicks beside it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
@@ -11,7 +12,7 @@ use super::link_keys::LinkKeys;
 use super::{Amounts, Clock, Credits, Dimension, Goods, Key, ReceivedOrders, Slice, day_key};
 use crate::attribution::models::Model;
 use crate::domain::time::hour_of_week;
-use crate::ledger::packs::{Change, ChangeKind, Conversion, Link, Packs, Span, Status, Touch};
+use crate::ledger::packs::{Change, ChangeKind, Conversion, Link, Reading, Span, Status, Touch};
 use crate::ledger::{Ledger, LedgerError};
 
 /// Within a quarter of an hour the hour of the week is one, in all zones.
@@ -94,32 +95,46 @@ pub async fn sum_up(
         Clock::Click | Clock::Cash => Span::Anything(slice.from_day, slice.to_day),
     };
     let valued = slice.event == "purchase";
-    let (packs, clicks, links) = tokio::try_join!(
-        Packs::load(ledger, &slice.workspace, &slice.event, span, valued),
+    let begin = || Reading::begin(ledger, &slice.workspace, &slice.event, span, valued);
+    let (clicks, links) = tokio::try_join!(
         Begun::load(ledger, slice, question.by),
         LinkKeys::load_all(ledger, slice, question.by),
     )?;
-    // A year of a busy shop takes a while: others are not to wait for it.
-    let (packs, clicks, links) = match links {
-        Some(links) => (packs, clicks, links),
+    let (clicks, links) = match links {
+        Some(links) => (clicks, links),
         None => {
-            let read = tokio::task::spawn_blocking(move || {
-                let mut links = packs.links()?;
-                clicks.add_links(&mut links)?;
-                Ok::<_, LedgerError>((packs, clicks, links))
-            });
-            let (packs, clicks, links) = read.await.map_err(ended)??;
-            (packs, clicks, LinkKeys::load(ledger, slice, question.by, &links).await?)
+            let links = used_links(begin().await?, &clicks).await?;
+            (clicks, LinkKeys::load(ledger, slice, question.by, &links).await?)
         }
     };
-    let (own_slice, own_question, own_links) = (slice.clone(), question.clone(), links.clone());
-    let tally = tokio::task::spawn_blocking(move || {
-        let mut tallying = Tallying::new(&own_slice, &own_question, own_links);
-        packs.each(|event, conversion| tallying.add(event, &conversion))?;
+    let tally = async {
+        let (slice, question) = (Arc::new(slice.clone()), Arc::new(question.clone()));
+        let mut tallying = Tallying::new(slice, question, links.clone());
+        let mut reading = begin().await?;
+        let mut next = reading.next().await?;
+        while let Some(packs) = next {
+            // A year of a busy shop takes a while: others are not to wait for it, nor the next read.
+            let adding = tokio::task::spawn_blocking(move || {
+                packs.each(|event, conversion| tallying.add(event, &conversion))?;
+                Ok::<_, LedgerError>(tallying)
+            });
+            next = reading.next().await?;
+            tallying = adding.await.map_err(ended)??;
+        }
         Ok(tallying.end())
-    });
-    let tally = async { tally.await.map_err(ended)? };
-    tokio::try_join!(tally, clicks.sum(ledger, slice, question.by, links))
+    };
+    tokio::try_join!(tally, clicks.sum(ledger, slice, question.by, links.clone()))
+}
+
+/// The links of all touches and of all packed clicks.
+async fn used_links(mut reading: Reading, clicks: &Begun) -> Result<BTreeSet<i64>, LedgerError> {
+    let mut links = BTreeSet::new();
+    clicks.add_links(&mut links)?;
+    while let Some(packs) = reading.next().await? {
+        let adding = tokio::task::spawn_blocking(move || packs.add_links(&mut links).map(|()| links));
+        links = adding.await.map_err(ended)??;
+    }
+    Ok(links)
 }
 
 fn ended(error: tokio::task::JoinError) -> LedgerError {
@@ -131,9 +146,9 @@ type GoodsGroup = (Option<usize>, String, Option<String>, i64);
 /// Status, reason and basis.
 type ReceivedGroup = (Status, Option<String>, Option<String>);
 
-struct Tallying<'a> {
-    slice: &'a Slice,
-    question: &'a Question,
+struct Tallying {
+    slice: Arc<Slice>,
+    question: Arc<Question>,
     /// The main model's place in `Model::ALL`.
     main: Option<usize>,
     links: LinkKeys,
@@ -158,12 +173,12 @@ struct Numbers {
     times: HashMap<i64, usize, RandomState>,
 }
 
-impl<'a> Tallying<'a> {
-    fn new(slice: &'a Slice, question: &'a Question, links: LinkKeys) -> Self {
+impl Tallying {
+    fn new(slice: Arc<Slice>, question: Arc<Question>, links: LinkKeys) -> Self {
         Self {
+            main: question.main.and_then(|main| Model::ALL.iter().position(|model| *model == main)),
             slice,
             question,
-            main: question.main.and_then(|main| Model::ALL.iter().position(|model| *model == main)),
             links,
             numbers: Numbers::default(),
             rows: Vec::new(),
@@ -301,7 +316,7 @@ impl<'a> Tallying<'a> {
                 let keys: &[usize] = match self.question.by.is_of_link() {
                     true => &self.links.of(*link).keys,
                     false => {
-                        single = [self.numbers.of(&mut self.links.keys, self.question, &place)?];
+                        single = [self.numbers.of(&mut self.links.keys, &self.question, &place)?];
                         &single
                     }
                 };
@@ -350,7 +365,7 @@ impl<'a> Tallying<'a> {
             }
             let day = if self.slice.clock == Clock::Click { touch.day } else { conversion.order_day };
             let place = Place { conversion, touch, day, at_ms: None };
-            into.push(self.numbers.of(&mut self.links.keys, self.question, &place)?);
+            into.push(self.numbers.of(&mut self.links.keys, &self.question, &place)?);
         }
         self.tally.totals.assisted += i64::from(!assisting.is_empty() && !is_ended);
         assisting.sort_unstable();
