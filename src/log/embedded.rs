@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::append::Batcher;
 use super::frames::{Frames, unframe};
-use super::record::{BadRecord, Click, Delivery, Record};
+use super::record::{BadRecord, Click, Delivery, PackedClick, Record};
 use super::segments::{self, Segment, Segments, push_frame};
 use super::text::Texts;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
@@ -325,7 +325,7 @@ fn take_batch(
         let record = match (packed, stream) {
             (Err(bad), _) => Err(bad),
             (Ok(packed), Stream::Clicks) => {
-                Click::unpack(packed).map(|c| Record::Click(c.into_shared(texts)))
+                PackedClick::read(packed).map(|click| Record::Click(click.into_shared(texts)))
             }
             (Ok(packed), Stream::Conversions) => Delivery::unpack(packed).map(Record::Delivery),
         };

@@ -135,6 +135,7 @@ impl Request {
 
 // The packed form of a click, all numbers little endian:
 // | 1 flags | 16 id | 8 link | 12 visitor? | 3 or 6 address? | 2 length, agent | 2 length, referrer |
+// The agent is in its short form: it would be most of the click, and what is written must be synced.
 const HAS_VISITOR: u8 = 1;
 const NEW_VISITOR: u8 = 2;
 const HEAD: u8 = 4;
@@ -169,12 +170,31 @@ impl Click<'_> {
             Some(IpAddr::V4(v4)) => out.extend_from_slice(&v4.octets()[..3]),
             Some(IpAddr::V6(v6)) => out.extend_from_slice(&v6.octets()[..6]),
         }
-        pack_text(out, cut(&self.user_agent, USER_AGENT_MAX));
+        let length_at = out.len();
+        out.extend_from_slice(&[0; 2]);
+        agent::shorten(cut(&self.user_agent, USER_AGENT_MAX), out);
+        // Even of tildes alone the short form is but twice as long.
+        let length = (out.len() - length_at - 2) as u16;
+        out[length_at..length_at + 2].copy_from_slice(&length.to_le_bytes());
         pack_text(out, cut(&self.referrer, REFERRER_MAX));
     }
 
-    /// Reads the packed form without copying its texts.
+    /// Reads the packed form.
     pub fn unpack(packed: &[u8]) -> Result<Click<'_>, BadRecord> {
+        let packed = PackedClick::read(packed)?;
+        Ok(Click { user_agent: packed.agent().into(), ..packed.click })
+    }
+}
+
+/// A click as it lies packed: its texts are not copied, and its user agent is in the short form.
+pub struct PackedClick<'a> {
+    /// Without its user agent.
+    pub click: Click<'a>,
+    agent: &'a str,
+}
+
+impl<'a> PackedClick<'a> {
+    pub fn read(packed: &'a [u8]) -> Result<Self, BadRecord> {
         let mut rest = Unpacker(packed);
         let [flags] = rest.array()?;
         let id = ClickId::from_bytes(rest.array()?);
@@ -195,7 +215,8 @@ impl Click<'_> {
             }
             _ => None,
         };
-        Ok(Click {
+        let agent = rest.text()?;
+        let click = Click {
             id,
             link,
             visitor,
@@ -206,45 +227,63 @@ impl Click<'_> {
                 _ => Request::Get,
             },
             address: address.map(ClientNetwork),
-            user_agent: rest.text()?.into(),
+            user_agent: "".into(),
             referrer: rest.text()?.into(),
             is_replayed: false,
-        })
+        };
+        Ok(Self { click, agent })
+    }
+
+    /// The user agent in full.
+    pub fn agent(&self) -> Cow<'a, str> {
+        agent::expand(self.agent)
     }
 
     /// Hands each field of the stream form to `field`, in the order of [`CLICK_FIELDS`].
     pub fn fields(&self, mut field: impl FnMut(&'static str, &[u8])) {
         use std::io::Write as _;
 
+        let Self { click, agent } = self;
         let mut hex = [0; 32];
         let mut address = Vec::with_capacity(40);
-        match self.address.map(ClientNetwork::address) {
+        match click.address.map(ClientNetwork::address) {
             None => {}
             // Formatting it would take as long as half of the other fields together.
             Some(IpAddr::V4(v4)) => push_octets(&mut address, v4.octets()),
             Some(IpAddr::V6(v6)) => write!(address, "{v6}").expect("there is room in memory"),
         }
-        let mut agent = Vec::with_capacity(USER_AGENT_MAX);
-        agent::shorten(cut(&self.user_agent, USER_AGENT_MAX), &mut agent);
-        hex::encode_to_slice(self.id.as_bytes(), &mut hex).expect("16 bytes are 32 digits");
-        let visitor = self.visitor.map(VisitorId::to_text);
+        hex::encode_to_slice(click.id.as_bytes(), &mut hex).expect("16 bytes are 32 digits");
+        let visitor = click.visitor.map(VisitorId::to_text);
 
         let values: [&[u8]; CLICK_FIELDS.len()] = [
             &hex,
-            &self.link.to_text(),
+            &click.link.to_text(),
             visitor.as_ref().map_or(b"", |text| text),
-            self.request.as_str().as_bytes(),
-            digit(self.is_new_visitor),
+            click.request.as_str().as_bytes(),
+            digit(click.is_new_visitor),
             &address,
-            &agent,
-            cut(&self.referrer, REFERRER_MAX).as_bytes(),
-            digit(self.is_replayed),
+            agent.as_bytes(),
+            click.referrer.as_bytes(),
+            digit(click.is_replayed),
         ];
         for (name, value) in CLICK_FIELDS.into_iter().zip(values) {
             field(name, value);
         }
     }
 
+    /// Borrows nothing any more.
+    pub(super) fn into_shared(self, texts: &mut Texts) -> Click<'static> {
+        let Self { click, agent } = self;
+        let referrer = &*click.referrer;
+        Click {
+            user_agent: texts.agents.get(agent.as_bytes(), || agent::expand(agent).into()),
+            referrer: texts.referrers.get(referrer.as_bytes(), || referrer.into()),
+            ..click
+        }
+    }
+}
+
+impl Click<'_> {
     /// Reads the stream form. Fields may come in any order; unknown ones are passed over.
     pub(super) fn from_fields<'f>(
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
@@ -286,16 +325,6 @@ impl Click<'_> {
         click.id = id.ok_or(BadRecord("a click without id"))?;
         click.link = link.ok_or(BadRecord("a click without link"))?;
         Ok(click)
-    }
-
-    /// Borrows nothing any more.
-    pub(super) fn into_shared(self, texts: &mut Texts) -> Click<'static> {
-        let (agent, referrer) = (&*self.user_agent, &*self.referrer);
-        Click {
-            user_agent: texts.agents.get(agent.as_bytes(), || agent.into()),
-            referrer: texts.referrers.get(referrer.as_bytes(), || referrer.into()),
-            ..self
-        }
     }
 }
 
@@ -521,8 +550,10 @@ mod tests {
             for end in 0..packed.len() {
                 prop_assert!(Click::unpack(&packed[..end]).is_err());
             }
+            let mut packed = PackedClick::read(&packed).unwrap();
+            packed.click.is_replayed = is_replayed;
             let click = Click { is_replayed, ..click };
-            let fields = collected(|f| click.fields(f));
+            let fields = collected(|f| packed.fields(f));
             prop_assert_eq!(fields.iter().map(|f| f.0.as_slice()).collect::<Vec<_>>(),
                 CLICK_FIELDS.map(str::as_bytes));
             prop_assert_eq!(Click::from_fields(borrowed(&fields), &mut Texts::default()), Ok(click));

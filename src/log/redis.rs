@@ -3,6 +3,7 @@
 
 mod lane;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::append::Batcher;
-use super::record::{CLICK_FIELDS, Click, ClientNetwork, DELIVERY_FIELDS, Delivery, Record};
+use super::record::{CLICK_FIELDS, Click, ClientNetwork, DELIVERY_FIELDS, Delivery, PackedClick, Record};
 use super::spool::Spool;
 use super::text::Texts;
 use super::{AppendError, Health, LogConfig, LogError, LogMetrics, Position, Stream};
@@ -115,7 +116,7 @@ impl RedisLog {
     }
 
     pub async fn append_click(&self, click: &Click<'_>) -> Result<(), AppendError> {
-        let lane = self.lane(self.store.key_of_click(click));
+        let lane = self.lane(self.store.key_of_click(click, || Cow::Borrowed(&*click.user_agent)));
         lane.batcher.append(|batch| batch.clicks.push(|out| click.pack(out))).await
     }
 
@@ -285,8 +286,8 @@ impl RedisLog {
 
 impl Store {
     /// A person's clicks are in one partition, so that one reader counts them one after the other: by the
-    /// visitor, or by what tells people without one apart, their network and browser.
-    fn key_of_click(&self, click: &Click<'_>) -> usize {
+    /// visitor, or by what tells people without one apart, their network and browser, which `agent` says.
+    fn key_of_click<'a>(&self, click: &Click<'_>, agent: impl FnOnce() -> Cow<'a, str>) -> usize {
         let spread = match &click.visitor {
             Some(visitor) => {
                 u32::from_be_bytes(visitor.as_bytes()[..4].try_into().expect("a visitor has 12 bytes"))
@@ -298,7 +299,7 @@ impl Store {
                     Some(IpAddr::V6(address)) => hasher.update(&address.octets()),
                     None => {}
                 }
-                hasher.update(click.user_agent.as_bytes());
+                hasher.update(agent().as_bytes());
                 hasher.finalize()
             }
         };
@@ -359,7 +360,7 @@ fn key_index(stream: Stream, partition: u16) -> usize {
 }
 
 /// Appends the fields of a click to the beginning of its command.
-fn push_click(out: &mut Vec<u8>, click: &Click<'_>) {
+fn push_click(out: &mut Vec<u8>, click: &PackedClick<'_>) {
     click.fields(|name, value| {
         push_bulk(out, name.as_bytes());
         push_bulk(out, value);

@@ -15,7 +15,7 @@ use utmost::config::{Attribution, Config};
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::ledger::workspaces::{self, WorkspaceRow};
 use utmost::ledger::{Ledger, Synchronous, rates, rollups};
-use utmost::log::record::{Click, ClientNetwork, Delivery, Request};
+use utmost::log::record::{Click, ClientNetwork, Delivery, PackedClick, Request};
 use utmost::log::{Log, LogConfig, LogMetrics, Stream};
 use utmost::worker::geo::Countries;
 use utmost::worker::journeys::Journeys;
@@ -303,7 +303,11 @@ impl<'a> Stage<'a> {
         let partition = spread % u32::from(PARTITIONS);
         let mut command = redis::cmd("XADD");
         command.arg(format!("{}:1:clicks:{{{partition}}}", self.prefix)).arg("*");
-        click.fields(|name, value| {
+        let mut packed = Vec::new();
+        click.pack(&mut packed);
+        let mut packed = PackedClick::read(&packed).unwrap();
+        packed.click.is_replayed = click.is_replayed;
+        packed.fields(|name, value| {
             command.arg(name).arg(value);
         });
         command.exec_async(&mut redis).await.expect("Redis takes it");

@@ -22,7 +22,7 @@ use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Store, kill, push_click, push_deliv
 use crate::hot::resp::{Connection, RedisError};
 use crate::log::append::{Batch, Batcher};
 use crate::log::frames::unframe;
-use crate::log::record::{Click, Delivery};
+use crate::log::record::{Delivery, PackedClick};
 use crate::log::spool::{Spool, SpoolError};
 use crate::log::{Health, LogError, Position, Stream};
 
@@ -383,11 +383,11 @@ fn push(
     is_replayed: bool,
 ) -> Option<usize> {
     let added = match stream {
-        Stream::Clicks => Click::unpack(packed).map(|mut click| {
-            click.is_replayed = is_replayed;
-            let key = store.key_of_click(&click);
+        Stream::Clicks => PackedClick::read(packed).map(|mut packed| {
+            packed.click.is_replayed = is_replayed;
+            let key = store.key_of_click(&packed.click, || packed.agent());
             commands.extend_from_slice(&store.xadd[key]);
-            push_click(commands, &click);
+            push_click(commands, &packed);
             key
         }),
         Stream::Conversions => Delivery::unpack(packed).map(|mut delivery| {
