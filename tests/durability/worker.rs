@@ -13,7 +13,7 @@ use utmost::config::data_dir::DataDir;
 use utmost::domain::ids::{ClickId, LinkId, VisitorId};
 use utmost::domain::keys::KeyRing;
 use utmost::domain::time;
-use utmost::ledger::{Ledger, Synchronous, packs};
+use utmost::ledger::{Ledger, Synchronous, click_packs, packs};
 use utmost::log::record::{Click, Delivery, Request};
 use utmost::log::{Log, LogConfig, LogMetrics, Stream};
 
@@ -185,6 +185,7 @@ async fn rows(ledger: &Ledger, text: &str) -> Vec<String> {
 /// conversions by number, so they are compared with the conversions themselves.
 async fn dump(ledger: &Ledger) -> Vec<String> {
     packs::pack(ledger, true).await.unwrap();
+    click_packs::pack(ledger, i64::MAX).await.unwrap();
     let packed =
         "SELECT event || ' ' || order_day FROM conversions WHERE packed IS NOT NULL GROUP BY 1 ORDER BY 1";
     assert_eq!(
@@ -201,7 +202,7 @@ async fn dump(ledger: &Ledger) -> Vec<String> {
     }
     let mut all = Vec::new();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts', 'path_months', 'packs')
+                  AND name NOT IN ('click_ids', 'positions', 'meta', 'link_changes', 'domains', 'path_counts', 'path_months', 'packs', 'click_months')
                   ORDER BY name";
     for table in rows(ledger, tables).await {
         let columns = rows(ledger, &format!("SELECT name FROM pragma_table_info('{table}')")).await;
@@ -217,6 +218,7 @@ async fn dump(ledger: &Ledger) -> Vec<String> {
                     "conversion" => {
                         "(SELECT source || '/' || order_id FROM conversions c WHERE c.id = conversion)"
                     }
+                    "clicks" => "hex(clicks)",
                     column => column,
                 }
                 .to_owned()
