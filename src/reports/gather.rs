@@ -181,8 +181,9 @@ async fn add_period(
         return Ok(());
     }
     let side_by_side = matches!(request.model, ReportModel::All { .. });
-    // Shapley looks at journeys that converted alone.
-    let needs_nulls = of_period.iter().any(|model| matches!(model, OneModel::Markov { .. }));
+    // Shapley looks at journeys that converted alone, and markov refuses too many keys.
+    let has_markov = of_period.iter().any(|model| matches!(model, OneModel::Markov { .. }));
+    let needs_nulls = has_markov && journeys.keys.len() <= period::MARKOV_KEYS_MAX;
     let paths = match needs_nulls {
         true => Paths::with_nulls(ledger, slice, request.by, journeys).await?,
         false => Paths::of(journeys),

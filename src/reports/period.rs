@@ -15,7 +15,7 @@ use crate::ledger::reports::{
 };
 
 /// Markov over more keys takes too long for an answer: 2,000 posts take about three seconds.
-const MARKOV_KEYS_MAX: usize = 2_000;
+pub const MARKOV_KEYS_MAX: usize = 2_000;
 
 /// Refuses what has no answer by models of a period.
 pub fn check(request: &ReportRequest) -> Result<(), ReportError> {
