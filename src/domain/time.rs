@@ -19,6 +19,18 @@ pub fn day_date(day: i32) -> Date {
     jiff::civil::date(1970, 1, 1).saturating_add(jiff::Span::new().days(day))
 }
 
+/// The first day of a day's month, both as day numbers.
+pub fn month_of(day: i64) -> i64 {
+    let date = day_date(i32::try_from(day).unwrap_or(i32::MAX));
+    day_number(date.first_of_month()).into()
+}
+
+/// The first day of the month after the one that begins on a day.
+pub fn month_after(month: i64) -> i64 {
+    let date = day_date(i32::try_from(month).unwrap_or(i32::MAX));
+    day_number(date.saturating_add(jiff::Span::new().months(1))).into()
+}
+
 /// The hour of the week of a moment in a zone: 0 is Monday 00:00, 167 is Sunday 23:00.
 pub fn hour_of_week(at_ms: i64, zone: &TimeZone) -> i32 {
     let zoned = timestamp(at_ms).to_zoned_datetime(zone.clone());
@@ -79,6 +91,12 @@ pub fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_end_where_the_next_begins() {
+        assert_eq!(month_after(20_454), 20_485, "January 2026");
+        assert_eq!(month_after(20_819 - 31), 20_819, "December 2026");
+    }
 
     #[test]
     fn days_are_local_and_exact() {

@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::packs::Link;
+use super::packs::{Link, items};
 use super::{Ledger, LedgerError, Tx};
-use crate::domain::time::{day_date, day_number};
+use crate::domain::time::month_after;
+
+/// What damaged bytes were.
+const CLICKS: &str = "packed clicks of a month";
 
 /// What the counts of a link are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +80,8 @@ impl ClickPack {
 
     /// The bytes of each link's counts.
     pub fn links(&self) -> Result<impl Iterator<Item = Result<(Link, &[u8]), LedgerError>>, LedgerError> {
-        let (_, mut rest) = postcard::take_from_bytes::<Vec<&str>>(&self.bytes).map_err(damaged)?;
-        Ok(std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let read = postcard::take_from_bytes(rest).map_err(damaged);
-            rest = read.as_ref().map_or(&[], |(_, after)| after);
-            Some(read.map(|(counts, _)| counts))
-        }))
+        let (_, links) = postcard::take_from_bytes::<Vec<&str>>(&self.bytes).map_err(damaged)?;
+        Ok(items(links, CLICKS))
     }
 
     fn of(
@@ -109,19 +105,12 @@ impl ClickPack {
 }
 
 /// The counts in a link's bytes.
-pub fn counts(mut bytes: &[u8]) -> impl Iterator<Item = Result<Count, LedgerError>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let read = postcard::take_from_bytes(bytes).map_err(damaged);
-        bytes = read.as_ref().map_or(&[], |(_, after)| after);
-        Some(read.map(|(count, _)| count))
-    })
+pub fn counts(bytes: &[u8]) -> impl Iterator<Item = Result<Count, LedgerError>> {
+    items(bytes, CLICKS)
 }
 
 fn damaged(error: postcard::Error) -> LedgerError {
-    LedgerError::Damaged(format!("packed clicks of a month: {error}"))
+    LedgerError::Damaged(format!("{CLICKS}: {error}"))
 }
 
 /// What is packed of a workspace's months, of those that begin from a day on up to another, exclusive. Of hours only
@@ -231,18 +220,6 @@ async fn put(tx: &mut Tx, workspace: &str, pack: &ClickPack) -> Result<(), Ledge
     Ok(())
 }
 
-/// The first day of a day's month.
-pub fn month_of(day: i64) -> i64 {
-    let date = day_date(i32::try_from(day).unwrap_or(i32::MAX));
-    day_number(date.first_of_month()).into()
-}
-
-/// The first day of the month after the one that begins on a day.
-pub fn month_after(month: i64) -> i64 {
-    let date = day_date(i32::try_from(month).unwrap_or(i32::MAX));
-    day_number(date.saturating_add(jiff::Span::new().months(1))).into()
-}
-
 async fn packs_of(
     ledger: &Ledger,
     workspace: &str,
@@ -343,11 +320,5 @@ mod tests {
         assert_eq!(read, [((7, 2), vec![count(0, 300)]), ((8, 1), vec![count(0, 6), count(1, 5)])]);
         let cut = ClickPack { bytes: pack.bytes[..pack.bytes.len() - 1].to_vec(), ..pack };
         assert!(cut.links().unwrap().any(|link| link.is_err()));
-    }
-
-    #[test]
-    fn months_end_where_the_next_begins() {
-        assert_eq!(month_after(20_454), 20_485, "January 2026");
-        assert_eq!(month_after(20_819 - 31), 20_819, "December 2026");
     }
 }

@@ -86,6 +86,13 @@ pub struct Ledger {
     pub store: Store,
 }
 
+/// Does what keeps a thread busy where nobody else waits for that thread.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LedgerError::Damaged(error.to_string()))?
+}
+
 impl Ledger {
     /// Opens (and creates or migrates) the embedded ledger.
     pub async fn open_sqlite(path: &Path, synchronous: Synchronous) -> Result<Self, LedgerError> {

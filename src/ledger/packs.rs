@@ -9,6 +9,7 @@ mod record;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::Deserialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -159,7 +160,7 @@ impl Packs {
         mut visit: impl FnMut(&'a str, Conversion<'a>) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
         for (event, pack) in &self.0 {
-            for record in Records(pack) {
+            for record in records(pack) {
                 visit(event, record::read(record?)?)?;
             }
         }
@@ -169,7 +170,7 @@ impl Packs {
     /// Adds the links of all touches.
     pub fn add_links(&self, links: &mut BTreeSet<i64>) -> Result<(), LedgerError> {
         for (_, pack) in &self.0 {
-            for record in Records(pack) {
+            for record in records(pack) {
                 links.extend(record::head(record?)?.links.iter().flatten().map(|(link, _)| *link));
             }
         }
@@ -178,41 +179,38 @@ impl Packs {
 }
 
 /// The conversions of a pack, each with its length before it.
-struct Records<'a>(&'a [u8]);
+fn records(pack: &[u8]) -> impl Iterator<Item = Result<&[u8], LedgerError>> {
+    items(pack, "a pack of conversions")
+}
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<&'a [u8], LedgerError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
+/// What stands in bytes one after the other, up to their end or to what cannot be read. `of` says what they are.
+pub(super) fn items<'a, T: Deserialize<'a>>(
+    mut bytes: &'a [u8],
+    of: &'static str,
+) -> impl Iterator<Item = Result<T, LedgerError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
             return None;
         }
-        Some(match postcard::take_from_bytes(self.0) {
-            Ok((record, rest)) => {
-                self.0 = rest;
-                Ok(record)
-            }
-            Err(error) => {
-                self.0 = &[];
-                Err(LedgerError::Damaged(format!("a pack of conversions: {error}")))
-            }
-        })
-    }
+        let read = postcard::take_from_bytes(bytes);
+        bytes = read.as_ref().map_or(&[], |(_, rest)| *rest);
+        Some(read.map(|(item, _)| item).map_err(|error| LedgerError::Damaged(format!("{of}: {error}"))))
+    })
 }
 
 /// A pack with what has changed, in the order of ids.
 fn merged(pack: &[u8], changed: &Changed) -> Result<Vec<u8>, LedgerError> {
-    let mut records: Vec<(i64, &[u8])> = Vec::new();
-    for record in Records(pack) {
+    let mut kept: Vec<(i64, &[u8])> = Vec::new();
+    for record in records(pack) {
         let record = record?;
         let id = record::head(record)?.id;
         if !changed.contains_key(&id) {
-            records.push((id, record));
+            kept.push((id, record));
         }
     }
-    records.extend(changed.iter().filter_map(|(id, record)| Some((*id, record.as_deref()?))));
-    records.sort_unstable_by_key(|(id, _)| *id);
-    Ok(pack_of(records.into_iter().map(|(_, record)| record)))
+    kept.extend(changed.iter().filter_map(|(id, record)| Some((*id, record.as_deref()?))));
+    kept.sort_unstable_by_key(|(id, _)| *id);
+    Ok(pack_of(kept.into_iter().map(|(_, record)| record)))
 }
 
 /// A pack of conversions, in the order given.
@@ -310,7 +308,7 @@ pub async fn put(
     pack: &[u8],
 ) -> Result<(), LedgerError> {
     let (mut first, mut last, mut size, mut valued) = (order_day, order_day, 0, 0);
-    for record in Records(pack) {
+    for record in records(pack) {
         let conversion = record::read(record?)?;
         let days = conversion.days();
         (first, last) = (first.min(days.0), last.max(days.1));

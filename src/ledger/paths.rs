@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::click_packs::{month_after, month_of};
 use super::packs::Link;
 use super::{Ledger, LedgerError, Tx, sql};
 use crate::domain::ids::{ClickId, VisitorId};
+use crate::domain::time::{month_after, month_of};
 
 /// What a path is counted by: the event that it did not come to, and the day of its last click.
 pub type Ended = (String, i32);

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::Problem;
 use crate::attribution::credit::split_billionths as apportion;
 use crate::domain::money::{self, Currency};
-use crate::domain::time::{day_date, day_number};
+use crate::domain::time::day_date;
 use crate::ledger::rates::Rates;
 use crate::ledger::reports::{
-    Atom, Booking, DayClicks, Dimension, Key, Slice, bookings, day_clicks, members,
+    Atom, Booking, DayClicks, Dimension, Key, Slice, bookings, day_clicks, day_key, members,
 };
 use crate::ledger::{Ledger, LedgerError};
 
@@ -83,7 +83,7 @@ pub async fn spread(
                 if !atom.passes {
                     continue;
                 }
-                let row = if by.is_time() { Key::Number(row_of_day(by, part.day)) } else { atom.key.clone() };
+                let row = if by.is_time() { Key::Number(day_key(by, part.day)?) } else { atom.key.clone() };
                 let direct = is_direct(scope, by) && row != Key::Unallocated;
                 let cost = costs.entry(row).or_default();
                 *(if direct { &mut cost.direct_minor } else { &mut cost.shared_minor }) += minor;
@@ -223,14 +223,6 @@ fn over_atoms(minor: i64, atoms: &[(Arc<Atom>, i64)]) -> Vec<i64> {
         apportion(minor, &unit.iter().map(|(_, clicks)| *clicks).collect::<Vec<i64>>())
     };
     units.iter().zip(per_unit).flat_map(within).collect()
-}
-
-fn row_of_day(by: Dimension, day: i64) -> i64 {
-    match by {
-        Dimension::Week => (day + 3).div_euclid(7) * 7 - 3,
-        Dimension::Month => i64::from(day_number(day_date(day_i32(day)).first_of_month())),
-        _ => day,
-    }
 }
 
 fn day_i32(day: i64) -> i32 {

@@ -13,7 +13,7 @@ use crate::ledger::reports::{
     self as sums, Amounts, ClickSums, Clicks, Credits, Dimension, Journeys, Key, Question, ReceivedOrders,
     Slice, Tally, TallyRow,
 };
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, blocking};
 
 /// What a row's columns are computed from.
 #[derive(Default)]
@@ -191,8 +191,7 @@ async fn add_period(
     let paths = std::sync::Arc::new(paths);
     for model in of_period {
         let paths = std::sync::Arc::clone(&paths);
-        let credited = tokio::task::spawn_blocking(move || paths.credit(model)).await;
-        let credited = match credited.map_err(|error| LedgerError::Damaged(error.to_string()))? {
+        let credited = match blocking(move || Ok(paths.credit(model))).await? {
             Ok(credited) => credited,
             Err(error) if side_by_side => {
                 all.problems

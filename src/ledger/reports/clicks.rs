@@ -8,8 +8,9 @@ use sqlx::any::AnyRow;
 
 use super::link_keys::LinkKeys;
 use super::{Dimension, Key, Query, Slice, day_key, day_sql, key, tags_of};
-use crate::ledger::click_packs::{self, ClickPack, Count, Part, month_of};
-use crate::ledger::{Ledger, LedgerError};
+use crate::domain::time::month_of;
+use crate::ledger::click_packs::{self, ClickPack, Count, Part};
+use crate::ledger::{Ledger, LedgerError, blocking};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clicks {
@@ -94,7 +95,7 @@ impl Begun {
         let unpacked = unpacked_spans(slice, packs.iter().map(|pack| (pack.month, pack.to_day)));
         // Many counts, in a large workspace: others are not to wait for them.
         let of_packs = slice.clone();
-        let added = tokio::task::spawn_blocking(move || {
+        let added = blocking(move || {
             packs.iter().try_for_each(|pack| adding.pack(&of_packs, pack))?;
             Ok::<_, LedgerError>(adding)
         });
@@ -105,7 +106,6 @@ impl Begun {
             }
             Ok(rows)
         };
-        let added = async { added.await.map_err(|error| LedgerError::Damaged(error.to_string()))? };
         let (mut adding, rows) = tokio::try_join!(added, of_days)?;
         adding.rows(rows)?;
         Ok(adding.end())
@@ -451,7 +451,7 @@ const FROM_LINKS: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::click_packs::month_after;
+    use crate::domain::time::month_after;
     use crate::ledger::reports::Clock;
 
     #[test]

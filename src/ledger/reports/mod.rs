@@ -416,7 +416,7 @@ fn whole_months(from_day: i64, to_day: i64) -> (i64, i64) {
 }
 
 /// The time key of a day; an hour is its own.
-fn day_key(dimension: Dimension, day: i64) -> Result<i64, LedgerError> {
+pub fn day_key(dimension: Dimension, day: i64) -> Result<i64, LedgerError> {
     use crate::domain::time::{day_date, day_number};
     Ok(match dimension {
         // Day 0 is a Thursday, so its Monday is day -3.

@@ -8,10 +8,10 @@ use sqlx::any::AnyRow;
 
 use super::clicks::unpacked_spans;
 use super::{Dimension, Journeys, Key, PathKey, Query, Slice, key, whole_months};
-use crate::ledger::click_packs::month_after;
+use crate::domain::time::month_after;
 use crate::ledger::packs::Link;
 use crate::ledger::paths::PathCounts;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, blocking};
 
 /// Adds the journeys whose last click is of the slice's days and that did not come to the slice's event. Of the
 /// slice's filters none applies: what did not convert has no source.
@@ -33,14 +33,14 @@ pub async fn add_null_paths(
     }
     let keys = link_keys(ledger, slice, by).await?;
     // Millions of journeys, in a large workspace: others are not to wait for them.
-    let read = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut adding = Adding { by, keys, numbers: HashMap::default(), journeys, path: Vec::new() };
         for row in rows {
             adding.add(&PathCounts::from_bytes(row.try_get(0)?)?)?;
         }
         Ok(adding.journeys)
-    });
-    read.await.map_err(|error| LedgerError::Damaged(error.to_string()))?
+    })
+    .await
 }
 
 /// Counts of days or months that begin in a span of days.

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::{Dimension, Key, Query, key};
 use crate::ledger::packs::{Conversion, Customer, Reading, Span, Status};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, blocking};
 
 /// A purchase that counts (attributed or not, but not excluded) of a customer that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub async fn purchases(ledger: &Ledger, workspace: &str, to_day: i64) -> Result<
     let mut reading = Reading::begin(ledger, workspace, "purchase", span, false).await?;
     let mut all = Purchases::default();
     while let Some(packs) = reading.next().await? {
-        let adding = tokio::task::spawn_blocking(move || {
+        all = blocking(move || {
             packs.each(|_, conversion| {
                 all.add(&conversion);
                 Ok(())
             })?;
-            Ok::<_, LedgerError>(all)
-        });
-        all = adding.await.map_err(|error| LedgerError::Damaged(error.to_string()))??;
+            Ok(all)
+        })
+        .await?;
     }
     Ok(all)
 }

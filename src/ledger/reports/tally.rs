@@ -13,7 +13,7 @@ use super::{Amounts, Clock, Credits, Dimension, Goods, Key, ReceivedOrders, Slic
 use crate::attribution::models::Model;
 use crate::domain::time::hour_of_week;
 use crate::ledger::packs::{Change, ChangeKind, Conversion, Link, Reading, Span, Status, Touch};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, blocking};
 
 /// Within a quarter of an hour the hour of the week is one, in all zones.
 const QUARTER_MS: i64 = 900_000;
@@ -114,12 +114,11 @@ pub async fn sum_up(
         let mut next = reading.next().await?;
         while let Some(packs) = next {
             // A year of a busy shop takes a while: others are not to wait for it, nor the next read.
-            let adding = tokio::task::spawn_blocking(move || {
+            let adding = blocking(move || {
                 packs.each(|event, conversion| tallying.add(event, &conversion))?;
-                Ok::<_, LedgerError>(tallying)
+                Ok(tallying)
             });
-            next = reading.next().await?;
-            tallying = adding.await.map_err(ended)??;
+            (tallying, next) = tokio::try_join!(adding, reading.next())?;
         }
         Ok(tallying.end())
     };
@@ -131,14 +130,9 @@ async fn used_links(mut reading: Reading, clicks: &Begun) -> Result<BTreeSet<i64
     let mut links = BTreeSet::new();
     clicks.add_links(&mut links)?;
     while let Some(packs) = reading.next().await? {
-        let adding = tokio::task::spawn_blocking(move || packs.add_links(&mut links).map(|()| links));
-        links = adding.await.map_err(ended)??;
+        links = blocking(move || packs.add_links(&mut links).map(|()| links)).await?;
     }
     Ok(links)
-}
-
-fn ended(error: tokio::task::JoinError) -> LedgerError {
-    LedgerError::Damaged(error.to_string())
 }
 
 /// Cost of goods that are summed together: their row (None: the whole), currency, rate and weight.
